@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* dbus/worker-api.h - what passes between a worker process and whoever started it (the daemon, or abctl --offline).
+ *
+ * One worker is one job: `abupdated --worker [--root=DIR]`, with a SOCK_SEQPACKET socket as descriptor 3 and, where
+ * the job has an image, the image as descriptor 4. Every message is one packet with one JSON object. The first
+ * packet goes to the worker and is the order:
+ *
+ *   {"type":"update","job":7,"name":"image.send","size":1234, ...options of the type...}
+ *
+ * Types and their options (all strings but where said; absent means default):
+ *   update    name, size (bytes of the image when known), arm (bool), version, accept, reinstall (bool)
+ *   plan      as update; changes nothing and ends with "steps"
+ *   rollback  slot ("" = the last good one)
+ *   mark      slot ("" = booted), verdict good|bad, reason
+ *   prune     -
+ *   discard   slot
+ *   pin       slot, pinned (bool)
+ *   begin     in-place (bool)
+ *   commit    transaction
+ *   abort     transaction
+ *   check     ends with "findings"
+ *   recover   what every other job does first, and nothing else: converge from the facts on disk
+ *
+ * Packets from the worker, in this order:
+ *   {"msg":"ready"}                                     the checks passed: the job is real now (update, plan wait for
+ *                                                       the head of the image before this)
+ *   {"msg":"progress","phase":"write","done":N,"total":N}   total 0: not known; at most 20 a second
+ *   {"msg":"slot","slot":"5"}                           the slot that the job works on, once it is known
+ *   {"msg":"point-of-no-return"}                        from here a cancel is refused
+ *   {"msg":"world"}                                     with one descriptor (memfd, SCM_RIGHTS): the machine as the
+ *                                                       worker left it, a JSON object, see below. Always sent, after a
+ *                                                       failure too, unless the machine could not be read at all
+ *   {"msg":"result","code":0,"kind":"","text":"...", "steps":[...], "findings":[...], "transaction":"...",
+ *    "slot":"5"}                                        the last one. code: 0 or -errno; kind: ErrKind name; text: one
+ *                                                       sentence for people, for success as well
+ *     steps:    [{"phase":"write","text":"receive image.send","bytes":123}, ...]
+ *     findings: [{"severity":"error|warning|info","subject":"slot 5","problem":"...","advice":"..."}, ...]
+ *
+ * SIGTERM asks the worker to cancel: it stops at a safe point, undoes, sends result Cancelled, exits. A worker that ends
+ * without a result has died; its job failed with WorkerDied and the next worker cleans up after it.
+ *
+ * The world:
+ *   {"backend":"snapshot","boot-backend":"default-subvolume","verification":"signature|none",
+ *    "capabilities":["incremental",...],"state":"steady|staged|trial|fallback","reason":"...","version":"1.0",
+ *    "booted":"2","next":"2","good":"2",                 "" where there is none
+ *    "reboot-required":false,"transaction":"","problems":["..."],
+ *    "slots":[{"id":"2","state":"good","version":"1.0","reason":"","pinned":false,"created":USEC,"size":N,
+ *              "exclusive":N,"read-only":false,"kernel-version":"","devices":[],"tries-left":N or -1}],
+ *    "refused":[{"version":"2.0","reason":"..."}],
+ *    "history":[{"time":USEC,"job":7,"type":"update","slot":"3","version":"2.0","status":0,"error":"","message":"..."}]}
+ *   history: oldest first, at most 200.
+ */
+#pragma once
+
+#define WORKER_SOCKET_FD  3
+#define WORKER_IMAGE_FD   4
+#define WORKER_PACKET_MAX (128 * 1024)
