@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* os/config.h - the administrator's configuration: etc/abupdate/abupdated.conf with vendor file and drop-ins, below the
+ * machine's root. docs/abupdated.conf.5 explains every key. */
+#pragma once
+
+#include "base/err.h"
+
+typedef enum Verification {
+        VERIFICATION_SIGNATURE,
+        VERIFICATION_NONE,
+        _VERIFICATION_MAX,
+        _VERIFICATION_INVALID = -EINVAL,
+} Verification;
+
+const char *verification_to_string(Verification v);
+Verification verification_from_string(const char *s);
+
+/* Where a subvolume of an image belongs in the slot. */
+typedef struct Place {
+        char *name; /* of the subvolume in the stream */
+        char *path; /* absolute, normal form: "/", "/usr" */
+} Place;
+
+typedef struct Config {
+        /* [Update] */
+        char *compatible;
+        char *backend;
+        char *boot;
+        Verification verification;
+        char *state_directory; /* below the machine's root; NULL: where the backend keeps it */
+        uint64_t stall_usec;   /* StallTimeout= */
+        /* [Snapshot] */
+        bool read_only;
+        unsigned keep; /* proven slots beside the booted one */
+        uint64_t min_free;
+        char **carry; /* paths below the root, without leading slash; NULL-terminated, may be NULL */
+        Place *places;
+        size_t n_places;
+        /* [Boot] */
+        unsigned tries;
+
+        char **warnings; /* sentences: unknown keys; NULL-terminated, may be NULL */
+} Config;
+
+/* Reads vendor file and drop-ins from usr/lib/abupdate, then those of the administrator, below @root (a path). No file is
+ * fine: then the defaults hold. Errors: ERR_BAD_CONFIG with file, line and what is allowed. */
+int config_load(const char *root, Config **ret, Err **reterr);
+Config *config_free(Config *c);
+DEFINE_CLEANUP(Config, config_free)
+
+/* The place of the subvolume called @name, or NULL. */
+const char *config_place(const Config *c, const char *name);

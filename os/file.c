@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "os/file.h"
+
+int file_read_if_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size,
+                Err **reterr) {
+        int r;
+
+        if (faccessat(dir_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+                return 0;
+        r = file_read_at(dir_fd, path, max, ret, ret_size, reterr);
+        return r < 0 ? r : 1;
+}
+
+int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size,
+                Err **reterr) {
+        _cleanup_(fd_closep) int fd = -1;
+        _cleanup_(freep) char *buf = NULL;
+        struct stat st;
+        size_t size = 0;
+
+        /* O_NONBLOCK: a fifo in the place of the file must not hold us */
+        fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0)
+                return err_sys(reterr, errno, "open %s", path);
+        if (fstat(fd, &st) < 0)
+                return err_sys(reterr, errno, "stat %s", path);
+        if (!S_ISREG(st.st_mode))
+                return err_new(reterr, EBADMSG, "read %s: not a regular file", path);
+
+        /* the size of files in /proc says nothing: read until the end */
+        buf = malloc(max + 1);
+        if (!buf)
+                return err_new(reterr, ENOMEM, "read %s: out of memory", path);
+        for (;;) {
+                ssize_t n = read(fd, buf + size, max + 1 - size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return err_sys(reterr, errno, "read %s", path);
+                if (n == 0)
+                        break;
+                size += (size_t) n;
+                if (size > max)
+                        return err_new(reterr, EFBIG, "read %s: larger than %zu bytes", path, max);
+        }
+        buf[size] = '\0';
+        if (ret_size)
+                *ret_size = size;
+        *ret = MOVE(buf);
+        return 0;
+}
+
+static int write_all(int fd, const char *data, size_t size) {
+        while (size > 0) {
+                ssize_t n = write(fd, data, size);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return -errno;
+                data += n;
+                size -= (size_t) n;
+        }
+        return 0;
+}
+
+int file_write_at(int dir_fd, const char *path, const void *data, size_t size, Err **reterr) {
+        _cleanup_(freep) char *draft = str_printf("%s.new", path);
+        _cleanup_(fd_closep) int fd = -1;
+        int r;
+
+        if (!draft)
+                return err_new(reterr, ENOMEM, "write %s: out of memory", path);
+        if (unlinkat(dir_fd, draft, 0) < 0 && errno != ENOENT)
+                return err_sys(reterr, errno, "write %s: remove the draft of an earlier write",
+                                path);
+        fd = openat(dir_fd, draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (fd < 0)
+                return err_sys(reterr, errno, "write %s: create %s", path, draft);
+        r = write_all(fd, data, size);
+        if (r >= 0 && fsync(fd) < 0)
+                r = -errno;
+        if (r >= 0 && renameat(dir_fd, draft, dir_fd, path) < 0)
+                r = -errno;
+        if (r < 0) {
+                (void) unlinkat(dir_fd, draft, 0);
+                return err_sys(reterr, r, "write %s", path);
+        }
+        if (fsync(dir_fd) < 0)
+                return err_sys(reterr, errno, "write %s: sync its directory", path);
+        return 0;
+}
+
+int dir_open_at(int dir_fd, const char *path, Err **reterr) {
+        int fd = openat(dir_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+        return fd < 0 ? err_sys(reterr, errno, "open directory %s", path) : fd;
+}
+
+int dir_make_at(int dir_fd, const char *path, mode_t mode, Err **reterr) {
+        if (mkdirat(dir_fd, path, mode) < 0 && errno != EEXIST)
+                return err_sys(reterr, errno, "make directory %s", path);
+        return 0;
+}
+
+char **strv_free(char **strv) {
+        for (char **s = strv; s && *s; s++)
+                free(*s);
+        free(strv);
+        return NULL;
+}
+
+static int compare_names(const void *a, const void *b) {
+        return strverscmp(*(char *const *) a, *(char *const *) b);
+}
+
+int dir_names(int dir_fd, char ***ret, Err **reterr) {
+        _cleanup_(strv_freep) char **names = NULL;
+        _cleanup_(closedirp) DIR *d = NULL;
+        struct dirent *e;
+        size_t n = 0, room = 0;
+        int fd;
+
+        /* of its own: readdir() moves the offset of the open file */
+        fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return err_sys(reterr, errno, "open directory");
+        d = fdopendir(fd);
+        if (!d) {
+                close(fd);
+                return err_new(reterr, ENOMEM, "out of memory");
+        }
+        for (;;) {
+                errno = 0;
+                e = readdir(d);
+                if (!e)
+                        break;
+                if (str_eq(e->d_name, ".") || str_eq(e->d_name, ".."))
+                        continue;
+                if (n + 1 >= room) {
+                        char **more = reallocarray(names, room + 64, sizeof(*more));
+
+                        if (!more)
+                                return err_new(reterr, ENOMEM, "out of memory");
+                        names = more;
+                        room += 64;
+                }
+                names[n] = strdup(e->d_name);
+                if (!names[n])
+                        return err_new(reterr, ENOMEM, "out of memory");
+                names[++n] = NULL;
+        }
+        if (errno != 0)
+                return err_sys(reterr, errno, "read directory");
+        if (!names) {
+                names = calloc(1, sizeof(*names));
+                if (!names)
+                        return err_new(reterr, ENOMEM, "out of memory");
+        }
+        qsort(names, n, sizeof(*names), compare_names);
+        *ret = MOVE(names);
+        return 0;
+}
+
+int fs_sync(int fd, Err **reterr) {
+        if (syncfs(fd) < 0)
+                return err_sys(reterr, errno, "sync the file system");
+        return 0;
+}
