@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "backends/boot-backend.h"
+
+static const SlotOps *const slot_backends[] = {&snapshot_slot_ops, &none_slot_ops};
+static const BootOps *const boot_backends[] = {&default_subvolume_boot_ops, &none_boot_ops};
+
+int slot_backend_open(const World *w, SlotBackend **ret, Err **reterr) {
+        for (size_t i = 0; i < ARRAY_SIZE(slot_backends); i++)
+                if (str_eq(slot_backends[i]->name, w->config->backend))
+                        return slot_backends[i]->open(w, ret, reterr);
+        return err_kind(reterr, ERR_BAD_CONFIG, EINVAL,
+                        "Backend=%s in [Update] is unknown; there are snapshot and none",
+                        w->config->backend);
+}
+
+SlotBackend *slot_backend_close(SlotBackend *b) {
+        return b ? b->ops->close(b) : NULL;
+}
+
+int boot_backend_open(const World *w, BootBackend **ret, Err **reterr) {
+        for (size_t i = 0; i < ARRAY_SIZE(boot_backends); i++)
+                if (str_eq(boot_backends[i]->name, w->config->boot))
+                        return boot_backends[i]->open(w, ret, reterr);
+        return err_kind(reterr, ERR_BAD_CONFIG, EINVAL,
+                        "Boot=%s in [Update] is unknown; there are default-subvolume and none",
+                        w->config->boot);
+}
+
+BootBackend *boot_backend_close(BootBackend *b) {
+        return b ? b->ops->close(b) : NULL;
+}
+
+void boot_facts_done(BootFacts *f) {
+        free(f->next);
+        free(f->trial);
+        free(f->exhausted);
+        free(f->problem);
+        *f = (BootFacts){.tries_left = -1};
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* backends/slot-backend.h - where versions live. One const table of verbs a backend; the procedure in update/ knows only
+ * this. A NULL verb means "this backend cannot". */
+#pragma once
+
+#include "backends/slot.h"
+#include "os/btrfs.h"
+#include "os/config.h"
+
+/* The machine: everything below it is reached by @root_fd. Borrowed, outlives every backend. */
+typedef struct World {
+        const char *root;
+        int root_fd;
+        const Config *config;
+} World;
+
+typedef struct SlotBackend SlotBackend;
+
+/* Every verb may be repeated. @job names the quarantine: a path component. "Durable" says what a power cut after the
+ * return keeps; before the return it leaves the state before or what recovery removes with clean(). */
+typedef struct SlotOps {
+        const char *name; /* the word in abupdated.conf */
+
+        int (*open)(const World *w, SlotBackend **ret, Err **reterr);
+        SlotBackend *(*close)(SlotBackend *b);
+
+        /* All slots, from facts alone. */
+        int (*list)(SlotBackend *b, SlotList **ret, Err **reterr);
+
+        /* Directory of journal and history; a new descriptor. Made where it is missing. */
+        int (*state_dir)(SlotBackend *b, int *ret_fd, Err **reterr);
+
+        /* Space for new slots; *@ret_exclusive the exclusive operation that runs, "" for none. */
+        int (*space)(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr);
+
+        /* An empty quarantine; gives the directory into which the image's subvolumes are received. Not durable. */
+        int (*prepare)(SlotBackend *b, const char *job, int *ret_fd, Err **reterr);
+
+        /* The base of an incremental image: a read-only subvolume of a complete slot, by received UUID or UUID. New
+         * descriptor. ERR_PARENT_MISSING names what is here. */
+        int (*find_base)(SlotBackend *b, const uint8_t uuid[16], int *ret_fd, Err **reterr);
+
+        /* Instead of receiving: the quarantine's image becomes a copy of the booted slot. */
+        int (*copy_booted)(SlotBackend *b, const char *job, Err **reterr);
+
+        /* Makes the bootable tree in the quarantine from what was received, at the places that @draft->subvolumes says, with
+         * the configuration carried over; gives its top. Everything is synced. */
+        int (*build)(SlotBackend *b, const char *job, const Slot *draft, int *ret_root_fd,
+                        Err **reterr);
+
+        /* The quarantine becomes slot @draft->id, whole or not at all. Durable. -EEXIST where that slot is there. */
+        int (*place)(SlotBackend *b, const char *job, const Slot *draft, Err **reterr);
+
+        /* Writes the slot's facts. Durable; old or new after a power cut. */
+        int (*record)(SlotBackend *b, const Slot *slot, Err **reterr);
+
+        /* Takes the slot away, at once or not at all; its space comes back with reclaim(). Absent is fine. Durable. */
+        int (*discard)(SlotBackend *b, const char *id, Err **reterr);
+
+        /* Empties every quarantine, and what discard() left. Durable. *@ret_count: how many were found, may be NULL. */
+        int (*clean)(SlotBackend *b, unsigned *ret_count, Err **reterr);
+
+        /* Waits until deleted slots gave their space back, at most @usec. -ETIMEDOUT is harmless. */
+        int (*reclaim)(SlotBackend *b, uint64_t usec, Err **reterr);
+} SlotOps;
+
+struct SlotBackend {
+        const SlotOps *ops;
+};
+
+extern const SlotOps snapshot_slot_ops;
+extern const SlotOps none_slot_ops;
+
+/* By the word in the configuration. ERR_BAD_CONFIG lists the words. */
+int slot_backend_open(const World *w, SlotBackend **ret, Err **reterr);
+SlotBackend *slot_backend_close(SlotBackend *b);
+DEFINE_CLEANUP(SlotBackend, slot_backend_close)

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include "os/process.h"
+
+extern char **environ;
+
+static void actions_donep(posix_spawn_file_actions_t *a) {
+        posix_spawn_file_actions_destroy(a);
+}
+
+/* The last line that the program wrote to @fd. */
+static void last_line(int fd, char *buf, size_t size) {
+        off_t end = lseek(fd, 0, SEEK_END);
+        ssize_t n = pread(fd, buf, size - 1, end > (off_t) size - 1 ? end - (off_t) size + 1 : 0);
+        char *nl;
+
+        buf[n > 0 ? n : 0] = '\0';
+        while ((nl = strrchr(buf, '\n'))) {
+                *nl = '\0';
+                if (nl[1]) {
+                        memmove(buf, nl + 1, strlen(nl + 1) + 1);
+                        return;
+                }
+        }
+}
+
+int program_run(const char *const argv[], const int *fds, Err **reterr) {
+        _cleanup_(actions_donep) posix_spawn_file_actions_t actions;
+        _cleanup_(fd_closep) int output = memfd_create("output", MFD_CLOEXEC);
+        char line[256];
+        int r, status;
+        pid_t pid;
+
+        r = posix_spawn_file_actions_init(&actions);
+        if (r != 0)
+                abort(); /* glibc's cannot fail */
+        if (output < 0)
+                return err_sys(reterr, errno, "run %s", argv[0]);
+        r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+        if (r == 0)
+                r = posix_spawn_file_actions_addopen(
+                                &actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+        if (r == 0)
+                r = posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
+        for (; r == 0 && fds && *fds >= 0; fds++)
+                r = posix_spawn_file_actions_adddup2(
+                                &actions, *fds, *fds); /* takes close-on-exec off */
+        if (r == 0)
+                r = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *) argv, environ);
+        if (r != 0)
+                return err_sys(reterr, r, "run %s", argv[0]);
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return err_sys(reterr, errno, "wait for %s", argv[0]);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+                return 0;
+        last_line(output, line, sizeof(line));
+        if (WIFSIGNALED(status))
+                return err_new(reterr, ECHILD, "%s was killed by signal %i", argv[0],
+                                WTERMSIG(status));
+        return err_new(reterr, ECHILD, "%s failed with status %i: %s", argv[0], WEXITSTATUS(status),
+                        line);
+}
