@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The two disks of a machine: its own, as an installer leaves it, and that of its maker.
+
+The maker's disk keeps every version as read-only subvolumes /<version>/<name>; images are
+`btrfs send` of these. Slot 1 of the machine was received from the maker's 1.0, so incremental
+images find their base. A pair is built once per kind of machine and copied from a cache then.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+
+from . import kernel, ostree
+
+FIRST_VERSION = "1.0"
+DEFAULT_SIZE = 3 << 30
+MAKER_SIZE = 6 << 30
+
+
+def run(*argv, **kwargs):
+    """A command whose failure is an exception with what it said."""
+    done = subprocess.run(argv, **{"stdout": subprocess.PIPE, **kwargs}, stderr=subprocess.PIPE,
+                          check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, argv))}: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def cache_dir():
+    """Where trees and disks that take long to build are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "abupdate-machine")
+
+
+def mounted(image, where, options=None):
+    """Mount the top of the file system in @image at @where, in a private namespace only.
+
+    Returns the loop device: keep it until the mount has ended.
+    """
+    loop = kernel.Loop(image)
+    os.makedirs(where, exist_ok=True)
+    kernel.mount(loop.device, where, "btrfs", 0, options or "subvolid=5")
+    return loop
+
+
+def split_subvolumes(text):
+    """"root:/ home:/home" as [("root", "/"), ("home", "/home")]; the root comes first always."""
+    pairs = [tuple(word.split(":", 1)) for word in (text or "").split()]
+    return [("root", "/")] + [(n, p) for n, p in pairs if n != "root"]
+
+
+def _mkfs(path, size, label):
+    with open(path, "wb") as file:
+        file.truncate(size)
+    run("mkfs.btrfs", "-q", "-f", "-L", label, path)
+
+
+def send(sources, output, parents=(), protocol=1):
+    """`btrfs send` of every subvolume in turn into the open file @output."""
+    for number, source in enumerate(sources):
+        base = ["-p", parents[number]] if parents else []
+        run("btrfs", "-q", "send", f"--proto={protocol}", *base, source, stdout=output)
+
+
+def _build_maker(path, spec, work):
+    """The maker's disk with version 1.0. Runs in a private namespace."""
+    _mkfs(path, MAKER_SIZE, "maker")
+    loop = mounted(path, f"{work}/maker")
+    version = f"{work}/maker/{FIRST_VERSION}"
+    os.mkdir(version)
+    places = split_subvolumes(spec["subvolumes"])
+    for name, _ in places:
+        run("btrfs", "-q", "subvolume", "create", f"{work}/maker/new-{name}")
+    tree = f"{work}/maker/new-root"
+    ostree.build(spec["os"], tree, cache_dir())
+    ostree.configure(tree, spec["read_only"], spec["subvolumes"])
+    ostree.set_version(tree, FIRST_VERSION)
+    for name, place in places[1:]:
+        os.makedirs(tree + place, exist_ok=True)
+        with open(f"{work}/maker/new-{name}/content", "w", encoding="utf-8") as file:
+            file.write(f"{name} of {FIRST_VERSION}\n")
+    for name, _ in places:
+        run("btrfs", "-q", "subvolume", "snapshot", "-r", f"{work}/maker/new-{name}",
+            f"{version}/{name}")
+        run("btrfs", "-q", "subvolume", "delete", f"{work}/maker/new-{name}")
+    kernel.syncfs(f"{work}/maker")
+    return loop
+
+
+def _build_machine(path, spec, work):
+    """The machine's disk, as an installer would leave it. Runs after _build_maker()."""
+    _mkfs(path, spec["size"], "machine")
+    loop = mounted(path, f"{work}/disk")
+    slot = f"{work}/disk/@abupdate/slots/1"
+    os.makedirs(f"{slot}/image")
+    for name in ("staging", "state"):
+        os.mkdir(f"{work}/disk/@abupdate/{name}")
+    places = split_subvolumes(spec["subvolumes"])
+    with tempfile.TemporaryFile(dir=work) as stream:
+        send([f"{work}/maker/{FIRST_VERSION}/{name}" for name, _ in places], stream)
+        stream.seek(0)
+        run("btrfs", "-q", "receive", f"{slot}/image", stdin=stream)
+        size = os.fstat(stream.fileno()).st_size
+    read_only = ["-r"] if spec["read_only"] else []
+    if len(places) > 1:
+        read_only = []                  # a place inside can only be filled while it is writable
+    run("btrfs", "-q", "subvolume", "snapshot", *read_only, f"{slot}/image/root", f"{slot}/root")
+    for name, place in places[1:]:
+        os.rmdir(f"{slot}/root{place}")
+        run("btrfs", "-q", "subvolume", "snapshot", f"{slot}/image/{name}", f"{slot}/root{place}")
+        if spec["read_only"]:
+            run("btrfs", "property", "set", f"{slot}/root{place}", "ro", "true")
+    if spec["read_only"] and len(places) > 1:
+        run("btrfs", "property", "set", f"{slot}/root", "ro", "true")
+    with open(f"{slot}/slot.conf", "w", encoding="utf-8") as file:
+        file.write(f"State=good\nVersion={FIRST_VERSION}\nCreated={int(time.time() * 1e6)}\n"
+                   f"Blessed=1\nSize={size}\n"
+                   f"Subvolumes={' '.join(f'{n}:{p}' for n, p in places)}\n")
+    run("btrfs", "subvolume", "set-default", f"{slot}/root")
+    kernel.syncfs(f"{work}/disk")
+    return loop
+
+
+def _build_pair(folder, spec):
+    os.makedirs(f"{folder}/work")
+    loops = [_build_maker(f"{folder}/maker.img", spec, f"{folder}/work"),
+             _build_machine(f"{folder}/disk.img", spec, f"{folder}/work")]
+    for name in ("disk", "maker"):
+        kernel.umount(f"{folder}/work/{name}")
+        os.rmdir(f"{folder}/work/{name}")
+    for loop in loops:
+        loop.close()
+    os.rmdir(f"{folder}/work")
+
+
+def _recipe():
+    """Changes with everything that decides how a pair looks, so a stale cache is never used."""
+    digest = hashlib.sha256()
+    for module in (ostree.__file__, __file__):
+        with open(module, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def make_pair(folder, spec):
+    """Put disk.img and maker.img for a machine of kind @spec into @folder.
+
+    @spec: os, size, read_only, subvolumes ("name:/path ..."). Every disk gets a file system id of
+    its own: machines live side by side on one kernel.
+    """
+    if os.path.isdir(spec["os"]):
+        kernel.in_private_namespace(_build_pair, f"{folder}/pair", spec)
+        source = f"{folder}/pair"
+    else:
+        key = hashlib.sha256((json.dumps(spec, sort_keys=True) + _recipe()).encode()).hexdigest()
+        source = os.path.join(cache_dir(), f"pair-{spec['os']}-{key[:16]}")
+        if not os.path.isdir(source):
+            os.makedirs(cache_dir(), exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="building-") as work:
+                kernel.in_private_namespace(_build_pair, f"{work}/pair", spec)
+                try:
+                    os.rename(f"{work}/pair", source)
+                except OSError:         # another machine of the same kind was faster
+                    if not os.path.isdir(source):
+                        raise
+    for name in ("disk.img", "maker.img"):
+        kernel.sparse_copy(f"{source}/{name}", f"{folder}/{name}")
+        run("btrfstune", "-f", "-u", f"{folder}/{name}")
+    if source == f"{folder}/pair":
+        run("rm", "-r", source)

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""class Machine: what the command `machine` and every test drive."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from . import bus, disk, kernel, maker, session, writelog
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+CMDLINE = "BOOT_IMAGE=/boot/vmlinuz root=LABEL=machine rw quiet"
+
+
+class MachineError(Exception):
+    """The machine itself could not do it; says nothing of the software on it."""
+
+
+class Result:
+    """How a command inside the machine ended."""
+
+    def __init__(self, argv, code, out, err):
+        self.argv, self.code, self.out, self.err = argv, code, out, err
+
+    @property
+    def data(self):
+        """Standard output as JSON."""
+        return json.loads(self.out)
+
+    def __str__(self):
+        return (f"$ {' '.join(map(str, self.argv))}\nexit {self.code}\n--- stdout\n{self.out}"
+                f"--- stderr\n{self.err}")
+
+
+def find_programs(build):
+    """Where the build tree @build has our programs; those it lacks are left out."""
+    found = {}
+    for folder, _, names in os.walk(build):
+        for name in session.PROGRAMS:
+            path = os.path.join(folder, name)
+            if name in names and os.access(path, os.X_OK):
+                found.setdefault(name, path)
+    return found
+
+
+class Machine:
+    """A machine in @folder. Use it in a `with` statement to have it destroyed at the end."""
+
+    def __init__(self, folder, build=None, owner=None):
+        self.folder = os.path.abspath(folder)
+        self.build = build and os.path.abspath(build)
+        self.owner = owner
+        self.root = f"{self.folder}/root"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.destroy()
+
+    # ---- facts
+
+    def _read(self, name):
+        try:
+            with open(f"{self.folder}/{name}", encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name, data):
+        with open(f"{self.folder}/{name}.new", "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=1)
+        os.rename(f"{self.folder}/{name}.new", f"{self.folder}/{name}")
+
+    @property
+    def spec(self):
+        """What `new` was told."""
+        spec = self._read("machine.json")
+        if spec is None:
+            raise MachineError(f"there is no machine in {self.folder}: begin with `new`")
+        return spec
+
+    @property
+    def running(self):
+        """The facts of the session while the power is on, else None."""
+        facts = self._read("session.json")
+        if facts and os.path.exists(f"/proc/{facts['holder']}"):
+            with open(f"/proc/{facts['holder']}/cmdline", "rb") as file:
+                if os.fsencode(self.folder) in file.read().split(b"\0"):
+                    return facts
+        return None
+
+    def _session(self):
+        facts = self.running
+        if not facts:
+            raise MachineError("the machine is off: `boot` it first")
+        return facts
+
+    @property
+    def boot_id(self):
+        """The id of this boot."""
+        return self._session()["boot_id"]
+
+    def info(self):
+        """Everything about the machine as one dictionary."""
+        facts = self.running
+        return {"folder": self.folder, "power": "on" if facts else "off", **self.spec,
+                **(facts or {}), "last-power-off": self._read("power.json"),
+                "versions": maker.versions(self.folder)}
+
+    # ---- life
+
+    def new(self, os_tree="host", size=disk.DEFAULT_SIZE, write_log=False, read_only=False,
+            subvolumes="", backend="snapshot", boot="default-subvolume"):
+        """Install version 1.0 on a new disk."""
+        if backend != "snapshot" or boot != "default-subvolume":
+            raise MachineError(f"this machine cannot be installed with {backend} and {boot}")
+        if os.path.exists(f"{self.folder}/machine.json"):
+            raise MachineError(f"{self.folder} is a machine already: `destroy` it first")
+        if os.path.isdir(os_tree):
+            os_tree = os.path.abspath(os_tree)
+        os.makedirs(self.folder, exist_ok=True)
+        pair = {"os": os_tree, "size": size, "read_only": read_only, "subvolumes": subvolumes}
+        disk.make_pair(self.folder, pair)
+        self._write("machine.json", {**pair, "write_log": write_log, "backend": backend,
+                                     "boot": boot, "build": self.build})
+        return self
+
+    def boot(self, cmdline=CMDLINE, daemon="activated", polkit=False, wrap="", initrd=True):
+        """Power on. @daemon: activated, direct or none. @wrap: a command in front of the daemon."""
+        if self.running:
+            raise MachineError("the power is on already")
+        spec = self.spec
+        self.build = self.build or spec.get("build")
+        programs = find_programs(self.build) if self.build else {}
+        path = ":".join([*dict.fromkeys(map(os.path.dirname, programs.values())),
+                         os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")])
+        self._write("boot.json", {
+            "cmdline": cmdline, "daemon": daemon, "polkit": polkit, "wrap": wrap, "path": path,
+            "initrd": initrd, "programs": programs, "source": SOURCE,
+            "write_log": spec["write_log"]})
+        reader, writer = os.pipe()
+        environ = dict(os.environ, PYTHONPATH=os.path.dirname(HERE))
+        holder = subprocess.Popen(      # pylint: disable=consider-using-with
+            [sys.executable, "-m", "machinery.session", self.folder, str(writer),
+             str(self.owner or 0)],
+            pass_fds=[writer], env=environ, start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            answer = pipe.read().decode()
+        if answer != "ok":
+            holder.wait()
+            raise MachineError(answer or f"the holder died: see {self.folder}/session.log")
+        self._holder = holder
+        return self
+
+    def _power_off(self, number):
+        facts = self._session()
+        try:
+            pidfd = os.pidfd_open(facts["holder"])
+        except ProcessLookupError:
+            return None
+        try:
+            signal.pidfd_send_signal(pidfd, number)
+            end = time.monotonic() + 90
+            while self.running:
+                if getattr(self, "_holder", None) and self._holder.poll() is not None:
+                    break
+                if time.monotonic() > end:
+                    raise MachineError("the holder does not end")
+                time.sleep(0.01)
+        finally:
+            os.close(pidfd)
+        if getattr(self, "_holder", None):
+            self._holder.wait()
+            self._holder = None
+        result = self._read("power.json")
+        if result.get("error"):
+            raise MachineError(result["error"])
+        if result["left"]:
+            raise MachineError(f"not let go at power off: {', '.join(result['left'])}")
+        return result
+
+    def shutdown(self):
+        """End everything in order and unmount."""
+        return self._power_off(signal.SIGTERM)
+
+    def reboot(self, **options):
+        """A clean reboot."""
+        self.shutdown()
+        return self.boot(**options)
+
+    def power_cut(self, entry=None):
+        """Stop everything at once; the disk keeps what it had. Returns the facts of the cut.
+
+        With a write log the disk loses what no flush had made durable, or everything after log
+        entry number @entry.
+        """
+        result = self._power_off(signal.SIGUSR1)
+        if "copy" in result:
+            os.rename(f"{self.folder}/{result['copy']}", f"{self.folder}/disk.img")
+        else:
+            with writelog.Replay(f"{self.folder}/base.img", f"{self.folder}/write.log",
+                                 f"{self.folder}/disk.cut", kernel.sparse_copy) as replay:
+                durable = writelog.last_flush(replay.entries, result["entries"])
+                result["entry"] = durable if entry is None else entry
+                replay.forward(result["entry"])
+            os.rename(f"{self.folder}/disk.cut", f"{self.folder}/disk.img")
+        return result
+
+    def destroy(self):
+        """Nothing is left. Repeatable; works on a machine in any state."""
+        if self.running:
+            try:
+                self._power_off(signal.SIGUSR1)
+            except MachineError:
+                pass
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- inside
+
+    def environment(self):
+        """The environment of a command inside the machine."""
+        self._session()
+        boot = self._read("boot.json")
+        return dict(os.environ, PATH=boot["path"], DBUS_SYSTEM_BUS_ADDRESS=bus.ADDRESS,
+                    MACHINE_ROOT=self.root, MACHINE_DIR=self.folder)
+
+    def command(self, argv, user=None):
+        """The command line that runs @argv inside, as @user where given."""
+        enter = ["nsenter", f"--target={self._session()['init']}", "--mount", "--pid"]
+        if user:
+            entry = pwd.getpwnam(user)
+            enter += [f"--setuid={entry.pw_uid}", f"--setgid={entry.pw_gid}"]
+        return [*enter, "--", *map(str, argv)]
+
+    def popen(self, *argv, user=None, **kwargs):
+        """Start a command inside the machine."""
+        return subprocess.Popen(self.command(argv, user), env=self.environment(), **kwargs)
+
+    def run(self, *argv, user=None, timeout=120, stdin=subprocess.DEVNULL, **kwargs):
+        """Run a command inside the machine to its end."""
+        with self.popen(*argv, user=user, stdin=stdin, stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE, text=True, **kwargs) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                out, err = process.communicate()
+                return Result(argv, "timeout", out, err)
+        return Result(argv, process.returncode, out, err)
+
+    def abctl(self, *args, **kwargs):
+        """Run abctl inside the machine."""
+        return self.run("abctl", "--no-pager", *args, **kwargs)
+
+    def offline(self, *args, **kwargs):
+        """Run abctl without a bus, as a rescue shell would."""
+        return self.run("abctl", "--no-pager", "--offline", f"--root={self.root}", *args, **kwargs)
+
+    # ---- outside
+
+    def image(self, version, output, **kwargs):
+        """Have the maker write an update image; see maker.make_image()."""
+        kwargs.setdefault("subvolumes", self.spec["subvolumes"])
+        return maker.make_image(self.folder, version, os.path.abspath(output), **kwargs)
+
+    def on_disk(self, function, *args):
+        """Call function(top, *args) where @top shows the whole file system, on or off."""
+        facts = self.running
+
+        def work():
+            top = f"{self.folder}/top"
+            os.makedirs(top, exist_ok=True)
+            if facts:
+                kernel.mount(facts["device"], top, "btrfs", 0, "subvolid=5")
+                return function(top, *args)
+            with disk.mounted(f"{self.folder}/disk.img", top):
+                try:
+                    return function(top, *args)
+                finally:
+                    kernel.umount(top)
+        return kernel.in_private_namespace(work)
+
+    def journal(self, **match):
+        """Journal entries so far whose fields are as in @match."""
+        try:
+            with open(f"{self.folder}/journal.jsonl", encoding="utf-8") as file:
+                entries = [json.loads(line) for line in file]
+        except FileNotFoundError:
+            return []
+        return [e for e in entries if all(e.get(k) == v for k, v in match.items())]

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The machine's maker: keeps versions, makes update images. Works while the machine is on or off."""
+
+import os
+import subprocess
+
+from . import disk, kernel, ostree
+from .digest import tree_digest
+
+
+def versions(folder):
+    """The versions that the maker has, oldest first."""
+    def look():
+        with disk.mounted(f"{folder}/maker.img", f"{folder}/maker"):
+            names = os.listdir(f"{folder}/maker")
+            ids = {name: os.stat(f"{folder}/maker/{name}").st_ino for name in names}
+            kernel.umount(f"{folder}/maker")
+        return sorted(names, key=ids.get)
+    return kernel.in_private_namespace(look)
+
+
+def _make_version(top, version, start, change, places):
+    """A new version from @start: new os-release, new kernel, and whatever @change does."""
+    os.mkdir(f"{top}/{version}")
+    for name, _ in places:
+        old, new = f"{top}/{start}/{name}", f"{top}/{version}/{name}.new"
+        if os.path.isdir(old):
+            disk.run("btrfs", "-q", "subvolume", "snapshot", old, new)
+        else:
+            disk.run("btrfs", "-q", "subvolume", "create", new)
+    tree = f"{top}/{version}/root.new"
+    ostree.set_version(tree, version)
+    for name, place in places[1:]:
+        os.makedirs(tree + place, exist_ok=True)
+        with open(f"{top}/{version}/{name}.new/content", "w", encoding="utf-8") as file:
+            file.write(f"{name} of {version}\n")
+    if change:
+        environ = dict(os.environ, TREE=tree, VERSION=version)
+        subprocess.run(change, shell=True, cwd=tree, env=environ, check=True)
+    for name, _ in places:
+        new = f"{top}/{version}/{name}.new"
+        disk.run("btrfs", "-q", "subvolume", "snapshot", "-r", new, f"{top}/{version}/{name}")
+        disk.run("btrfs", "-q", "subvolume", "delete", new)
+    kernel.syncfs(top)
+
+
+def make_image(folder, version, output, *, base=None, start=None, change=None, subvolumes="",
+               compress=False, protocol=1, keep=None):
+    """Write the update image of @version to @output; makes the version where there is none yet.
+
+    @base: incremental over this version. @start: the version that a new one grows from (the
+    newest). @change: a shell command, run in the new root. @keep: only these streams, in this
+    order (for images that lack their root or bring a stranger). Returns the digest of every
+    subvolume in the image, by name.
+    """
+    def work():
+        top = f"{folder}/maker"
+        loop = disk.mounted(f"{folder}/maker.img", top)
+        names = sorted(os.listdir(top), key=lambda name: os.stat(f"{top}/{name}").st_ino)
+        places = disk.split_subvolumes(subvolumes)
+        if version not in names:
+            _make_version(top, version, start or names[-1], change, places)
+        order = keep or [name for name, _ in places]
+        with open(output, "wb") as file:
+            target = file
+            squeeze = None
+            if compress:
+                squeeze = subprocess.Popen(["zstd", "-q", "-3"], stdin=subprocess.PIPE, stdout=file)
+                target = squeeze.stdin
+            disk.send([f"{top}/{version}/{name}" for name in order], target,
+                      [f"{top}/{base}/{name}" for name in order] if base else (), protocol)
+            if squeeze:
+                squeeze.stdin.close()
+                if squeeze.wait() != 0:
+                    raise RuntimeError("zstd failed")
+        digests = {name: tree_digest(f"{top}/{version}/{name}") for name in order}
+        kernel.umount(top)
+        loop.close()
+        return digests
+    return kernel.in_private_namespace(work)
