@@ -206,7 +206,7 @@ def in_private_namespace(function, *args, **kwargs):
             private_mounts()
             outcome = (True, function(*args, **kwargs))
             status = 0
-        except BaseException as error:  # pylint: disable=broad-except
+        except BaseException as error:
             error.__traceback__ = None
             outcome = (False, (error, traceback.format_exc()))
         try:

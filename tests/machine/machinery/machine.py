@@ -146,7 +146,7 @@ class Machine:
             "write_log": spec["write_log"]})
         reader, writer = os.pipe()
         environ = dict(os.environ, PYTHONPATH=os.path.dirname(HERE))
-        holder = subprocess.Popen(      # pylint: disable=consider-using-with
+        holder = subprocess.Popen(
             [sys.executable, "-m", "machinery.session", self.folder, str(writer),
              str(self.owner or 0)],
             pass_fds=[writer], env=environ, start_new_session=True, stdin=subprocess.DEVNULL,

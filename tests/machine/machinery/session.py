@@ -34,7 +34,7 @@ class Session:
         self.folder = folder
         self.config = config
         self.root = f"{folder}/root"
-        self.log = open(f"{folder}/session.log", "ab", buffering=0)  # pylint: disable=R1732
+        self.log = open(f"{folder}/session.log", "ab", buffering=0)
         self.storage = self.loop = self.journal = None
         self.init = 0
         self.init_control = -1
@@ -132,7 +132,7 @@ class Session:
             if self.config["polkit"]:
                 bus.start_polkit(self.log)
             if self.config["daemon"] == "direct" and command:
-                subprocess.Popen(command, stdout=self.log, stderr=self.log)  # pylint: disable=R1732
+                subprocess.Popen(command, stdout=self.log, stderr=self.log)
         os.write(ready, b"ready\n")
         os.close(ready)
         self._init_loop(control)
@@ -187,7 +187,7 @@ class Session:
                 os.dup2(self.log.fileno(), 2)
                 signal.set_wakeup_fd(-1)
                 self._run_init(ready_writer, theirs.detach())
-            except BaseException:       # pylint: disable=broad-except
+            except BaseException:
                 self.log.write(traceback.format_exc().encode())
             finally:
                 os._exit(1)
@@ -266,7 +266,7 @@ class Session:
                 result.update(self._capture())
             else:
                 self._ask_init(b"t")
-        except Exception as error:      # pylint: disable=broad-except
+        except Exception as error:
             result["error"] = str(error)
         self._kill_init()
         result["left"] = self._release(clean=not cut)
@@ -312,7 +312,7 @@ def main(folder, ready_fd, owner_pid):
         session = Session(folder, json.load(file))
     try:
         session.power_on(ready_fd)
-    except BaseException as error:      # pylint: disable=broad-except
+    except BaseException as error:
         session.log.write(traceback.format_exc().encode())
         session.power_off(cut=False)
         os.write(ready_fd, str(error).encode() or b"unknown")
