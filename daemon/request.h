@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* daemon/request.h - one call that changes something, from its arrival to its answer: frozen, who asks, may he, run.
+ * The caller who goes away takes his request with him. */
+#pragma once
+
+#include "daemon/auth.h"
+#include "daemon/manager.h"
+
+struct Request {
+        Manager *manager;
+        Request *next;
+        sd_bus_message *call; /* NULL: answered */
+        char *caller;         /* unique name */
+        uid_t uid;            /* of the caller, (uid_t) -1: not known yet */
+        const char *action;   /* polkit */
+
+        bool cancel; /* Cancel of job @target, not a job of its own */
+        uint64_t target;
+        JobType type;
+        json_object *order; /* what the worker will get; also what polkit is shown */
+        int image;
+        bool at_end; /* answered when the job has ended */
+        bool detach; /* the job goes on without its caller */
+
+        sd_bus_slot *query, *watch, *presence;
+        Auth *auth;
+};
+
+/* -ENOMEM */
+int request_new(Manager *m, sd_bus_message *call, const char *action, Request **ret);
+Request *request_free(Request *r);
+DEFINE_CLEANUP(Request, request_free)
+
+/* Takes ownership; the answer comes later. */
+void request_submit(Request *r);
+
+/* Answers, once; later answers are dropped. */
+void request_fail(Request *r, ErrKind kind, const char *text);
+void request_reply(Request *r, const char *types, ...);
+
+/* org.abupdate1.Error.<kind> in @e, returns its errno. */
+int bus_error(sd_bus_error *e, ErrKind kind, const char *fmt, ...) _printf_(3, 4);

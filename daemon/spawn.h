@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* daemon/spawn.h - starts a worker process with exactly the descriptors that worker-api.h promises. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/err.h"
+
+/* @program with --worker and, unless NULL, --root=@root; @socket and @image (or -1) are borrowed and become descriptors
+ * 3 and 4, stdout joins stderr, nothing else is inherited. The worker leads a session and process group of its own and gets
+ * SIGTERM when this process dies. A program that cannot be executed says so in a result packet. */
+int spawn_worker(const char *program, const char *root, int socket, int image, pid_t *ret,
+                Err **reterr);
