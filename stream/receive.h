@@ -7,52 +7,60 @@
 
 /* What the stream says of one of its subvolumes, in its first command. */
 typedef struct StreamSubvol {
-        char name[256];           /* a path component that passed the gate */
-        uint8_t uuid[16];         /* of the subvolume that was sent */
+        char name[256];   /* a path component that passed the gate */
+        uint8_t uuid[16]; /* of the subvolume that was sent */
         uint64_t ctransid;
         bool incremental;
-        uint8_t parent_uuid[16];  /* what it builds on, where incremental */
+        uint8_t parent_uuid[16]; /* what it builds on, where incremental */
         uint64_t parent_ctransid;
-        uint64_t bytes;           /* file data written so far (clones not counted) */
-        uint64_t inodes;          /* created so far */
+        uint64_t bytes;  /* file data written so far (clones not counted) */
+        uint64_t inodes; /* created so far */
 } StreamSubvol;
 
 /* What a stream may do. 0 means no limit of its own. */
 typedef struct StreamLimits {
-        uint64_t bytes;           /* file data written, all subvolumes together */
+        uint64_t bytes; /* file data written, all subvolumes together */
         uint64_t inodes;
-        uint64_t file_size;
-        bool forbid_devices;      /* device nodes */
-        bool forbid_setuid;       /* setuid, setgid, file capabilities */
-        bool forbid_xattrs;       /* security.* and trusted.* beyond capabilities */
+        uint64_t file_size;  /* also the largest offset */
+        uint64_t subvols;    /* streams one after another */
+        bool forbid_devices; /* device nodes */
+        bool forbid_setuid;  /* setuid, setgid, file capabilities */
+        bool forbid_xattrs;  /* security.* and trusted.* beyond capabilities */
 } StreamLimits;
 
 typedef struct StreamArgs {
-        int input_fd;             /* file, pipe or socket; borrowed; read from where it stands */
-        int dest_fd;              /* directory on Btrfs where subvolumes are made; borrowed, a real descriptor, not O_PATH */
+        int input_fd; /* file, pipe or socket; borrowed; read from where it stands */
+        int dest_fd; /* directory on Btrfs where subvolumes are made; borrowed, a real descriptor, not O_PATH */
         StreamLimits limits;
-        uint64_t stall_usec;      /* give up (-ETIMEDOUT, ERR_STALLED) after so long without a byte; 0: never */
+        uint64_t stall_usec; /* give up (-ETIMEDOUT, ERR_STALLED) after so long without a byte; 0: never */
         void *userdata;
 
         /* The base of an incremental subvolume, or the source of a clone that is not in this image: a read-only subvolume
          * whose received UUID, or else whose own UUID, is @uuid. Gives a descriptor that the engine closes. -ENOENT with a
          * story (ERR_PARENT_MISSING) where there is none. The engine itself looks in what this image has received so far,
          * first. */
-        int (*find_base)(void *userdata, const uint8_t uuid[16], uint64_t ctransid, int *ret_fd, Err **reterr);
+        int (*find_base)(void *userdata, const uint8_t uuid[16], uint64_t ctransid, int *ret_fd,
+                        Err **reterr);
 
         /* A subvolume is about to be made (its facts are known) / has been finished: read-only, marked as received, synced.
          * A negative return stops everything. Either may be NULL. */
         int (*subvol_begin)(void *userdata, const StreamSubvol *s, Err **reterr);
         int (*subvol_done)(void *userdata, const StreamSubvol *s, Err **reterr);
 
-        /* Called a few times a second at most: bytes of the image read so far. Returns non-zero to stop (-ECANCELED,
-         * ERR_CANCELLED). May be NULL. */
+        /* Called a few times a second at most, also while the image stalls: bytes of the image read so far. Returns
+         * non-zero to stop (-ECANCELED, ERR_CANCELLED). May be NULL. */
         int (*progress)(void *userdata, uint64_t input_bytes);
+
+        /* Every MiB of the image as it was read (the last may be shorter), in order, before anything of it is unpacked
+         * or parsed: the place to compare hashes. The bytes that were seen here are the bytes that are applied. Called
+         * from the engine's own reading thread. A negative return stops everything. May be NULL. */
+        int (*chunk)(void *userdata, const uint8_t *data, size_t size, Err **reterr);
 } StreamArgs;
 
 typedef struct Stream Stream;
 
-/* Looks at the input: magic, compression, header, first command. Creates nothing. @args is copied.
+/* Looks at the input: magic, compression, header, first command. Creates nothing. @args is copied. Starts a thread that
+ * reads and unpacks ahead, with all signals blocked: give up what rights the process does not need before this.
  * Errors: -EBADMSG (ERR_BAD_STREAM), ERR_TRUNCATED, ERR_STALLED, ERR_BAD_INPUT for what is not readable as an image. */
 int stream_open(const StreamArgs *args, Stream **ret, Err **reterr);
 Stream *stream_free(Stream *s);
@@ -65,3 +73,6 @@ const StreamSubvol *stream_first(const Stream *s);
  * been synced (syncfs). On failure or after a power cut what was made so far stays in dest_fd: half-written and
  * writable, for the caller to delete. Not repeatable: open again. */
 int stream_receive(Stream *s, Err **reterr);
+
+/* Instead of stream_receive(): reads everything up to the end of the input through the gate and changes nothing. */
+int stream_check(Stream *s, Err **reterr);

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include "stream/source.h"
+
+static const char *unreadable_kind(mode_t mode) {
+        switch (mode & S_IFMT) {
+        case S_IFDIR: return "a directory";
+        case S_IFCHR: return "a character device";
+        case S_IFBLK: return "a block device";
+        case S_IFLNK: return "a symbolic link";
+        default: return NULL;
+        }
+}
+
+int source_init(Source *s, int fd, int stop_fd, Err **reterr) {
+        const char *kind;
+        struct stat st;
+        int flags;
+
+        flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fstat(fd, &st) < 0)
+                return err_kind(reterr, ERR_BAD_INPUT, -EBADF, "The image is not an open file");
+
+        kind = unreadable_kind(st.st_mode);
+        if (kind)
+                return err_kind(reterr, ERR_BAD_INPUT, S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL,
+                                "The image is %s; give a file, a pipe or a socket", kind);
+        if (flags & O_PATH)
+                return err_kind(reterr, ERR_BAD_INPUT, -EBADF,
+                                "The image was opened as a path only (O_PATH), not for reading");
+        if ((flags & O_ACCMODE) == O_WRONLY)
+                return err_kind(reterr, ERR_BAD_INPUT, -EBADF,
+                                "The image was opened for writing only");
+
+        s->fd = fd;
+        s->stop_fd = stop_fd;
+        s->polls = !S_ISREG(st.st_mode);
+        atomic_init(&s->bytes, 0);
+        atomic_init(&s->last_usec, now_monotonic());
+        return 0;
+}
+
+/* Returns when a read would not block. */
+static int source_wait(Source *s, Err **reterr) {
+        for (;;) {
+                struct pollfd fds[2] = {
+                                {.fd = s->stop_fd, .events = POLLIN},
+                                {.fd = s->fd, .events = POLLIN},
+                };
+
+                if (poll(fds, 2, s->polls ? -1 : 0) < 0) {
+                        if (errno == EINTR)
+                                continue;
+                        return err_sys(reterr, -errno, "Cannot wait for the image");
+                }
+                if (fds[0].revents)
+                        return err_new(reterr, -ECANCELED, "Stopped while reading the image");
+                if (fds[1].revents || !s->polls)
+                        return 0;
+        }
+}
+
+int source_read(Source *s, void *buf, size_t size, size_t *ret, Err **reterr) {
+        size_t done = 0;
+        int r;
+
+        while (done < size) {
+                ssize_t n;
+
+                r = source_wait(s, reterr);
+                if (r < 0)
+                        return r;
+                n = read(s->fd, (uint8_t *) buf + done, size - done);
+                if (n < 0) {
+                        if (errno == EINTR || errno == EAGAIN)
+                                continue;
+                        return err_kind(reterr, ERR_BAD_INPUT, -errno, "Cannot read the image: %s",
+                                        strerror(errno));
+                }
+                if (n == 0)
+                        break;
+                done += (size_t) n;
+                atomic_fetch_add(&s->bytes, (uint64_t) n);
+                atomic_store(&s->last_usec, now_monotonic());
+        }
+        *ret = done;
+        return 0;
+}
