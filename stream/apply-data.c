@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+
+#include "stream/apply-internal.h"
+
+static int use_file(Applier *a, const char *path, Err **reterr) {
+        int r;
+
+        r = node_use(a, path, reterr);
+        if (r < 0)
+                return r;
+        if (a->node.kind != NODE_FILE)
+                return apply_error(reterr, a->node.kind == NODE_DIR ? -EISDIR : -EINVAL, "write",
+                                path);
+        return 0;
+}
+
+int apply_data(Applier *a, const Command *c, Err **reterr) {
+        File *f;
+        int r;
+
+        r = use_file(a, c->path, reterr);
+        if (r < 0)
+                return r;
+        f = a->node.file;
+        switch (c->kind) {
+        case CMD_WRITE: return file_write(f, c->data, c->data_size, c->file_offset, reterr);
+        case CMD_ENCODED_WRITE: return file_encoded_write(f, c, reterr);
+        case CMD_TRUNCATE: return file_truncate(f, c->size, reterr);
+        default: return file_allocate(f, c->fallocate_mode, c->file_offset, c->size, reterr);
+        }
+}
+
+void clone_source_done(CloneSource *s) {
+        s->fd = fd_close(s->fd);
+}
+
+static int source_use(Applier *a, const Command *c, Err **reterr) {
+        CloneSource *s = &a->source;
+        struct stat st;
+        int r, fd = -1, base_fd;
+
+        if (s->fd >= 0 && memcmp(s->uuid, c->clone_uuid, sizeof(s->uuid)) == 0 &&
+                        str_eq(s->path, c->path_to))
+                return 0;
+        clone_source_done(s);
+
+        if (memcmp(c->clone_uuid, a->uuid, sizeof(a->uuid)) == 0)
+                r = tree_open_file(&a->tree, c->path_to, O_RDONLY, &fd, &st);
+        else {
+                r = bases_find(&a->bases, a->args, c->clone_uuid, c->clone_ctransid, &base_fd,
+                                reterr);
+                if (r < 0)
+                        return r;
+                r = open_file_beneath(base_fd, c->path_to, &fd, &st);
+        }
+        if (r < 0)
+                return apply_error(reterr, r, "open the clone source", c->path_to);
+        s->fd = fd;
+        memcpy(s->uuid, c->clone_uuid, sizeof(s->uuid));
+        memcpy(s->path, c->path_to, strlen(c->path_to) + 1);
+        return 0;
+}
+
+int apply_clone(Applier *a, const Command *c, Err **reterr) {
+        int r;
+
+        r = use_file(a, c->path, reterr);
+        if (r < 0)
+                return r;
+        r = source_use(a, c, reterr);
+        if (r < 0)
+                return r;
+        return file_clone(a->node.file, a->source.fd, c->clone_offset, c->clone_len, c->file_offset,
+                        reterr);
+}

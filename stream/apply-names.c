@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include "stream/apply-internal.h"
+
+/* The kernel's packing of a device number into 32 bits. */
+static dev_t device_number(uint64_t rdev) {
+        return makedev((unsigned) ((rdev & 0xfff00) >> 8),
+                        (unsigned) ((rdev & 0xff) | ((rdev >> 12) & 0xfff00)));
+}
+
+/* Takes away what a new inode got from its directory: the stream says all that it shall have. */
+static int disinherit(int fd) {
+        static const char *const names[] = {
+                        "system.posix_acl_access", "system.posix_acl_default", "btrfs.compression"};
+        const int inherited = FS_NOCOW_FL | FS_COMPR_FL | FS_NOCOMP_FL;
+        int flags = 0;
+
+        if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+                return -errno;
+        if (flags & inherited) {
+                flags &= ~inherited;
+                if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
+                        return -errno;
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+                if (fremovexattr(fd, names[i]) < 0 && errno != ENODATA && errno != EOPNOTSUPP &&
+                                errno != EINVAL)
+                        return -errno;
+        return 0;
+}
+
+static int make_file(Applier *a, Dir *d, const char *name, const char *path, int *ret_fd) {
+        _cleanup_(fd_closep) int fd = openat(
+                        d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        int r;
+
+        (void) a, (void) path;
+        if (fd < 0)
+                return -errno;
+        if (d->inherits) {
+                r = disinherit(fd);
+                if (r < 0)
+                        return r;
+        }
+        *ret_fd = MOVE_FD(fd);
+        return 0;
+}
+
+static int make_dir(Dir *d, const char *name) {
+        _cleanup_(fd_closep) int fd = -1;
+
+        if (mkdirat(d->fd, name, 0700) < 0)
+                return -errno;
+        if (!d->inherits)
+                return 0;
+        fd = openat(d->fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : disinherit(fd);
+}
+
+static int make_node(Applier *a, Dir *d, const char *name) {
+        const Pending *p = &a->pending;
+        dev_t dev = p->kind == CMD_MKNOD ? device_number(p->rdev) : 0;
+        int r = 0;
+
+        if (mknodat(d->fd, name, (mode_t) p->mode, dev) < 0)
+                return -errno;
+        if (!d->inherits)
+                return 0;
+        /* No descriptor of a device or fifo takes this call. */
+        if (fchdir(d->fd) < 0)
+                return -errno;
+        if (lremovexattr(name, "system.posix_acl_access") < 0 && errno != ENODATA &&
+                        errno != EOPNOTSUPP)
+                r = -errno;
+        if (fchdir(a->cwd_fd) < 0 && r == 0)
+                r = -errno;
+        return r;
+}
+
+/* Without a story: -EEXIST is an answer. */
+static int make_at(Applier *a, const char *path, Err **reterr, bool *ret_told) {
+        struct stat st = {.st_mode = S_IFREG | 0600, .st_uid = a->uid};
+        NodeKind kind = NODE_OTHER;
+        File *f = NULL;
+        const char *name;
+        int r, fd = -1;
+        Dir *d;
+
+        *ret_told = false;
+        r = tree_parent(&a->tree, path, &d, &name);
+        if (r < 0)
+                return r;
+        st.st_gid = d->setgid ? d->gid : a->gid;
+
+        switch (a->pending.kind) {
+        case CMD_MKFILE:
+                kind = NODE_FILE;
+                r = make_file(a, d, name, path, &fd);
+                break;
+        case CMD_MKDIR:
+                kind = NODE_DIR;
+                r = make_dir(d, name);
+                break;
+        case CMD_SYMLINK: r = symlinkat(a->pending.target, d->fd, name) < 0 ? -errno : 0; break;
+        default: r = make_node(a, d, name); break;
+        }
+        if (r < 0)
+                return r;
+
+        if (kind == NODE_FILE) {
+                r = file_new(fd, path, &st, /* made= */ true, &f, reterr);
+                if (r < 0) {
+                        *ret_told = true;
+                        return r;
+                }
+                f->mode_known = !d->inherits;
+        }
+        a->pending.kind = 0;
+        node_made(a, path, kind, f);
+        if (kind != NODE_FILE) {
+                a->node.owner_known = true;
+                a->node.uid = st.st_uid;
+                a->node.gid = st.st_gid;
+        }
+        return 0;
+}
+
+int pending_make(Applier *a, const char *path, Err **reterr) {
+        bool told;
+        int r;
+
+        r = node_drop(a, reterr);
+        if (r < 0)
+                return r;
+        r = make_at(a, path, reterr, &told);
+        return r < 0 && !told ? apply_error(reterr, r, "create", path) : r;
+}
+
+/* Before a name at or above what is kept in memory changes its meaning. */
+static int settle(Applier *a, const char *path, Err **reterr) {
+        int r;
+
+        if (a->node.kind != NODE_NONE && path_is_below(a->node.path, path)) {
+                r = node_drop(a, reterr);
+                if (r < 0)
+                        return r;
+        }
+        clone_source_done(&a->source);
+        return times_has_below(&a->times, path) ? apply_dir_times(a, /* at_end= */ false, reterr)
+                                                : 0;
+}
+
+static int rename_now(Applier *a, const Command *c, Err **reterr) {
+        const char *from, *to;
+        Dir *d, *e;
+        int r;
+
+        r = settle(a, c->path, reterr);
+        if (r == 0)
+                r = settle(a, c->path_to, reterr);
+        if (r < 0)
+                return r;
+        r = tree_parent(&a->tree, c->path, &d, &from);
+        if (r == 0)
+                r = tree_parent(&a->tree, c->path_to, &e, &to);
+        if (r == 0 && renameat(d->fd, from, e->fd, to) < 0)
+                r = -errno;
+        if (r < 0)
+                return apply_error(reterr, r, "rename", c->path);
+        tree_forget(&a->tree, c->path);
+        tree_forget(&a->tree, c->path_to);
+        return 0;
+}
+
+int apply_rename(Applier *a, const Command *c, Err **reterr) {
+        bool told;
+        int r;
+
+        if (!a->pending.kind)
+                return rename_now(a, c, reterr);
+
+        /* The name that waits was never made: make the inode where it goes. */
+        r = node_drop(a, reterr);
+        if (r < 0)
+                return r;
+        r = make_at(a, c->path_to, reterr, &told);
+        if (r == -EEXIST) {
+                r = pending_make(a, c->path, reterr);
+                return r < 0 ? r : rename_now(a, c, reterr);
+        }
+        return r < 0 && !told ? apply_error(reterr, r, "create", c->path_to) : r;
+}
+
+int apply_link(Applier *a, const Command *c, Err **reterr) {
+        const char *from, *to;
+        Dir *d, *e;
+        int r;
+
+        r = tree_parent(&a->tree, c->path_to, &d, &from);
+        if (r == 0)
+                r = tree_parent(&a->tree, c->path, &e, &to);
+        if (r == 0 && linkat(d->fd, from, e->fd, to, 0) < 0)
+                r = -errno;
+        return r < 0 ? apply_error(reterr, r, "link", c->path) : 0;
+}
+
+int apply_remove(Applier *a, const Command *c, Err **reterr) {
+        bool dir = c->kind == CMD_RMDIR;
+        const char *name;
+        Dir *d;
+        int r;
+
+        r = settle(a, c->path, reterr);
+        if (r < 0)
+                return r;
+        r = tree_parent(&a->tree, c->path, &d, &name);
+        if (r == 0 && unlinkat(d->fd, name, dir ? AT_REMOVEDIR : 0) < 0)
+                r = -errno;
+        if (r < 0)
+                return apply_error(reterr, r, "remove", c->path);
+        if (dir)
+                tree_forget(&a->tree, c->path);
+        return 0;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* stream/apply.h - commands that passed the gate become files. Every path is resolved beneath the one subvolume that
+ * is being made; the only other thing that can be read is the source of a clone. Knows nothing of bytes and framing. */
+#pragma once
+
+#include "stream/command.h"
+#include "stream/receive.h"
+
+typedef struct Applier Applier;
+
+/* @args is borrowed. */
+int applier_new(const StreamArgs *args, Applier **ret, Err **reterr);
+Applier *applier_free(Applier *a);
+DEFINE_CLEANUP(Applier, applier_free)
+
+/* SUBVOL and SNAPSHOT begin a subvolume; END finishes it: sealed (see subvol.h) when this returns. After an error
+ * nothing more may be applied. */
+int applier_apply(Applier *a, const Command *c, Err **reterr);

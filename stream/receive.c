@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "stream/receive.h"
+#include "stream/apply.h"
+#include "stream/gate.h"
+#include "stream/reader.h"
+
+struct Stream {
+        StreamArgs args;
+        Input *input;
+        Reader reader;
+        Gate gate;
+        Command command; /* the one that comes next; the first is read by stream_open() */
+        StreamSubvol first;
+};
+
+static int next_block(void *userdata, Block **ret, Err **reterr) {
+        return input_next(userdata, ret, reterr);
+}
+
+/* 1 and s->command, or 0 at the end of the image. */
+static int next_command(Stream *s, Err **reterr) {
+        RawCommand raw;
+        int r;
+
+        r = reader_next(&s->reader, &raw, reterr);
+        if (r <= 0)
+                return r;
+        r = command_parse(&raw, &s->command, reterr);
+        if (r < 0)
+                return r;
+        r = gate_check(&s->gate, &s->command, reterr);
+        return r < 0 ? r : 1;
+}
+
+int stream_open(const StreamArgs *args, Stream **ret, Err **reterr) {
+        _cleanup_(stream_freep) Stream *s = calloc(1, sizeof(*s));
+        int r;
+
+        if (!s)
+                return err_sys(reterr, -ENOMEM, "Cannot open the image");
+        s->args = *args;
+        gate_init(&s->gate, &args->limits);
+
+        r = input_new(
+                        &(InputArgs){
+                                        .fd = args->input_fd,
+                                        .stall_usec = args->stall_usec,
+                                        .userdata = args->userdata,
+                                        .chunk = args->chunk,
+                                        .progress = args->progress,
+                        },
+                        &s->input, reterr);
+        if (r < 0)
+                return r;
+        reader_init(&s->reader, next_block, s->input);
+        r = next_command(s, reterr);
+        if (r < 0)
+                return r;
+        s->first = s->gate.subvol;
+
+        *ret = MOVE(s);
+        return 0;
+}
+
+Stream *stream_free(Stream *s) {
+        if (s) {
+                reader_done(&s->reader);
+                input_free(s->input);
+                free(s);
+        }
+        return NULL;
+}
+
+const StreamSubvol *stream_first(const Stream *s) {
+        return &s->first;
+}
+
+static int apply_one(Stream *s, Applier *a, Err **reterr) {
+        const Command *c = &s->command;
+        int r;
+
+        if ((c->kind == CMD_SUBVOL || c->kind == CMD_SNAPSHOT) && s->args.subvol_begin) {
+                r = s->args.subvol_begin(s->args.userdata, &s->gate.subvol, reterr);
+                if (r < 0)
+                        return r;
+        }
+        r = applier_apply(a, c, reterr);
+        if (r < 0)
+                return r;
+        if (c->kind == CMD_END && s->args.subvol_done)
+                return s->args.subvol_done(s->args.userdata, &s->gate.subvol, reterr);
+        return 0;
+}
+
+int stream_receive(Stream *s, Err **reterr) {
+        _cleanup_(applier_freep) Applier *a = NULL;
+        int r;
+
+        r = applier_new(&s->args, &a, reterr);
+        if (r < 0)
+                return r;
+        for (r = 1; r > 0; r = next_command(s, reterr)) {
+                r = apply_one(s, a, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return r;
+}
+
+int stream_check(Stream *s, Err **reterr) {
+        int r;
+
+        for (r = 1; r > 0;)
+                r = next_command(s, reterr);
+        return r;
+}
