@@ -65,7 +65,8 @@ static ErrKind kind_of_code(int code) {
         }
 }
 
-static int err_make(Err **reterr, ErrKind kind, int code, bool sys, const char *fmt, va_list ap) {
+_printf_(5, 0) static int err_make(
+                Err **reterr, ErrKind kind, int code, bool sys, const char *fmt, va_list ap) {
         _cleanup_(freep) char *text = NULL;
         Err *e;
 
