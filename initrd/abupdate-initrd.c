@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* abupdate-initrd - what must happen before the root is mounted: count a try of the slot on trial where the loader cannot, and
+ * go back when none is left. Never keeps a machine from booting: on every error it says so and lets the boot go on. */
+#include <fcntl.h>
+#include <getopt.h>
+
+#include "backends/default-subvolume.h"
+
+/* The kernel log is the only one there is this early. */
+static void say(int level, const char *text) {
+        _cleanup_(fd_closep) int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+
+        fprintf(stderr, "abupdate-initrd: %s\n", text);
+        if (fd >= 0)
+                dprintf(fd, "<%i>abupdate-initrd: %s\n", level, text);
+}
+
+static int usage(FILE *f, int status) {
+        fputs("abupdate-initrd --device=DEV\n\n"
+              "Counts one try of the slot on trial, before the root file system on DEV is "
+              "mounted.\n"
+              "To be called once a boot by the initrd. Exit status 0 even where nothing could be\n"
+              "counted: booting on is always right.\n",
+                        f);
+        return status;
+}
+
+int main(int argc, char *argv[]) {
+        static const struct option options[] = {
+                        {"device", required_argument, NULL, 'd'},
+                        {"help", no_argument, NULL, 'h'},
+                        {"version", no_argument, NULL, 'v'},
+                        {0},
+        };
+        _cleanup_(err_freep) Err *err = NULL;
+        _cleanup_(freep) char *text = NULL;
+        const char *device = NULL;
+        int c, r;
+
+        while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
+                switch (c) {
+                case 'd': device = optarg; break;
+                case 'h': return usage(stdout, EXIT_SUCCESS);
+                case 'v': puts("abupdate-initrd " ABUPDATE_VERSION); return EXIT_SUCCESS;
+                default: return usage(stderr, 2);
+                }
+        if (!device || optind < argc)
+                return usage(stderr, 2);
+
+        r = default_subvolume_count(device, &text, &err);
+        if (r < 0)
+                say(4, err_text(err));
+        else if (r != COUNT_NOTHING)
+                say(5, str_or(text, "counted"));
+        return EXIT_SUCCESS;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdarg.h>
+
+#include "os/btrfs.h"
+#include "update/jobs.h"
+
+void finding_list_done(FindingList *l) {
+        for (size_t i = 0; i < l->n; i++) {
+                free(l->findings[i].subject);
+                free(l->findings[i].problem);
+                free(l->findings[i].advice);
+        }
+        free(l->findings);
+        *l = (FindingList){0};
+}
+
+static int add(FindingList *l, const char *severity, const char *subject, const char *advice,
+                const char *fmt, ...) _printf_(5, 6);
+static int add(FindingList *l, const char *severity, const char *subject, const char *advice,
+                const char *fmt, ...) {
+        Finding *more = reallocarray(l->findings, l->n + 1, sizeof(*more)), *f;
+        va_list ap;
+        int n;
+
+        if (!more)
+                return -ENOMEM;
+        l->findings = more;
+        f = &l->findings[l->n];
+        *f = (Finding){severity, strdup(subject), NULL, strdup(advice)};
+        va_start(ap, fmt);
+        n = vasprintf(&f->problem, fmt, ap);
+        va_end(ap);
+        if (n < 0)
+                f->problem = NULL;
+        l->n++;
+        return f->subject && f->problem && f->advice ? 0 : -ENOMEM;
+}
+
+static int check_configuration(const Machine *m, FindingList *l) {
+        int r = 0;
+
+        for (char **w = m->config->warnings; r >= 0 && w && *w; w++)
+                r = add(l, "warning", "configuration", "correct or remove the line", "%s", *w);
+        if (r >= 0 && m->config->verification == VERIFICATION_NONE)
+                r = add(l, "warning", "configuration",
+                                "set Verification=signature in [Update] and install keys",
+                                "Verification=none: images are installed without a signature");
+        return r;
+}
+
+static int check_boot(const Facts *f, FindingList *l) {
+        const Slot *next = facts_next(f);
+        int r = 0;
+
+        if (f->boot.problem)
+                r = add(l, "error", "boot", "see the problem", "%s", f->boot.problem);
+        if (r >= 0 && !f->boot.next_known)
+                r = add(l, "error", "boot", "install an image, or roll back to a slot",
+                                "what boots next is not in a slot");
+        if (r >= 0 && !facts_booted(f))
+                r = add(l, "warning", "boot", "install an image: it becomes the first slot",
+                                "the running system is not in a slot");
+        if (r >= 0 && next && (next->state == SLOT_BAD || next->state == SLOT_INCOMPLETE))
+                r = add(l, "error", "boot", "'abctl rollback' to a good slot",
+                                "slot %s boots next and is %s", next->id,
+                                slot_state_to_string(next->state));
+        return r;
+}
+
+static int check_slots(const Facts *f, FindingList *l) {
+        int r = 0;
+
+        slots_foreach (s, f->slots) {
+                _cleanup_(freep) char *subject = str_printf("slot %s", s->id);
+
+                if (r >= 0 && subject && s->state == SLOT_INCOMPLETE)
+                        r = add(l, "error", subject, "'abctl discard' it", "it is incomplete: %s",
+                                        str_or(s->reason, "?"));
+        }
+        return r;
+}
+
+static int check_space(Machine *m, FindingList *l) {
+        _cleanup_(freep) char *exclusive = NULL;
+        FsSpace space;
+        SpaceNeed need;
+        char text[16];
+
+        if (!m->slots->ops->space || m->slots->ops->space(m->slots, &space, &exclusive, NULL) < 0)
+                return 0;
+        need = plan_space(&space, 0, m->config->min_free);
+        return need.short_of == 0
+                               ? 0
+                               : add(l, "warning", "file system", "'abctl prune', or discard slots",
+                                                 "less than MinFree= is left: %s are short",
+                                                 format_bytes(text, need.short_of));
+}
+
+int machine_check(Machine *m, const Facts *f, FindingList *ret, Err **reterr) {
+        _cleanup_(finding_list_done) FindingList l = {0};
+        int r = check_configuration(m, &l);
+
+        if (r >= 0)
+                r = check_boot(f, &l);
+        if (r >= 0)
+                r = check_slots(f, &l);
+        if (r >= 0)
+                r = check_space(m, &l);
+        if (r < 0)
+                return err_new(reterr, r, "out of memory");
+        *ret = l;
+        l = (FindingList){0};
+        return 0;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdarg.h>
+
+#include "update/job.h"
+#include "update/records.h"
+
+void job_done(Job *j) {
+        facts_done(&j->facts);
+        free(MOVE(j->slot));
+        free(MOVE(j->from));
+        free(MOVE(j->version));
+        free(MOVE(j->done));
+}
+
+int job_refresh(Job *j, Err **reterr) {
+        facts_done(&j->facts);
+        return facts_read(j->m, &j->facts, reterr);
+}
+
+int job_about(Job *j, const char *slot, const char *from, const char *version, Err **reterr) {
+        if ((slot && str_set(&j->slot, slot) < 0) || (from && str_set(&j->from, from) < 0) ||
+                        (version && str_set(&j->version, version) < 0))
+                return err_new(reterr, ENOMEM, "out of memory");
+        return 0;
+}
+
+int job_says(Job *j, Err **reterr, const char *fmt, ...) {
+        char *text = NULL;
+        va_list ap;
+        int n;
+
+        va_start(ap, fmt);
+        n = vasprintf(&text, fmt, ap);
+        va_end(ap);
+        if (n < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        free(j->done);
+        j->done = text;
+        return 0;
+}
+
+/* The one door: what comes next is on disk before it is in memory, and in memory before anybody hears of it. */
+static int enter(Job *j, Phase phase, Err **reterr) {
+        Journal *journal = j->m->journal;
+        int r;
+
+        journal->phase = phase;
+        journal->job = j->id;
+        journal->started = j->started;
+        if (str_set(&journal->type, j->type) < 0 || str_set(&journal->boot_id, j->m->boot_id) < 0 ||
+                        str_set(&journal->slot, j->slot) < 0 ||
+                        str_set(&journal->from, j->from) < 0 ||
+                        str_set(&journal->version, j->version) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = journal_write(journal, reterr);
+        if (r < 0)
+                return err_add(reterr, r, "record phase %s", phase_to_string(phase));
+        j->recorded = true;
+        j->phase = phase;
+        j->sink->progress(j->sink->userdata, phase, 0, 0);
+        return 0;
+}
+
+static int refuse_if_cancelled(Job *j, Err **reterr) {
+        if (!j->no_return && j->sink->cancelled(j->sink->userdata))
+                return err_kind(reterr, ERR_CANCELLED, ECANCELED,
+                                "the job was cancelled; the machine is as it was before");
+        return 0;
+}
+
+int job_history(Machine *m, uint64_t id, uint64_t started, const char *type, const char *slot,
+                const char *version, int status, const char *error, const char *message,
+                Err **reterr) {
+        _cleanup_(json_freep) json_object *o = json_object_new_object();
+
+        if (!o)
+                return err_new(reterr, ENOMEM, "out of memory");
+        json_object_object_add(o, "time", json_object_new_uint64(now_realtime()));
+        json_object_object_add(o, "started", json_object_new_uint64(started));
+        json_object_object_add(o, "job", json_object_new_uint64(id));
+        json_object_object_add(o, "type", json_object_new_string(type));
+        json_object_object_add(o, "slot", json_object_new_string(str_or(slot, "")));
+        json_object_object_add(o, "version", json_object_new_string(str_or(version, "")));
+        json_object_object_add(o, "status", json_object_new_int(status));
+        json_object_object_add(o, "error", json_object_new_string(error));
+        json_object_object_add(o, "message", json_object_new_string(message));
+        return history_add(m->state_fd, o, reterr);
+}
+
+/* History first: when the journal says idle, the history is complete. */
+static int close_journal(Job *j, int status, const char *error, const char *message, Err **reterr) {
+        int r = job_history(j->m, j->id, j->started, j->type, j->slot, j->version, status, error,
+                        message, reterr);
+
+        if (r < 0)
+                return r;
+        journal_reset(j->m->journal);
+        return journal_write(j->m->journal, reterr);
+}
+
+static void undo(Job *j, const Step *steps, size_t n, void *context) {
+        while (n-- > 0)
+                if (steps[n].undo)
+                        steps[n].undo(j, context);
+}
+
+int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr) {
+        _cleanup_(err_freep) Err *err = NULL;
+        size_t i;
+        int r = 0;
+
+        j->sink->ready(j->sink->userdata);
+        for (i = 0; i < n && r >= 0; i++) {
+                r = refuse_if_cancelled(j, &err);
+                if (r >= 0)
+                        r = enter(j, steps[i].phase, &err);
+                if (r >= 0 && steps[i].no_return && !j->no_return) {
+                        j->sink->point_of_no_return(j->sink->userdata);
+                        /* asked for before the caller could know: still in time */
+                        r = refuse_if_cancelled(j, &err);
+                        j->no_return = true;
+                }
+                if (r >= 0)
+                        r = steps[i].run(j, context, &err);
+        }
+        if (r >= 0) {
+                /* what was asked for is done and durable; that it cannot be noted down does not undo it */
+                (void) close_journal(j, 0, "", str_or(j->done, "done"), NULL);
+                return 0;
+        }
+
+        undo(j, steps, i, context);
+        if (j->recorded)
+                (void) close_journal(j, r, err_kind_name(err_kind_of(err)), err_text(err), NULL);
+        if (reterr) {
+                err_free(*reterr);
+                *reterr = MOVE(err);
+        }
+        return r;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* update/plan.h - decide first, act later: what an update will do, as plain data, from plain data. No system call in here. */
+#pragma once
+
+#include "update/machine.h"
+
+typedef struct UpdateOptions {
+        const char *name;    /* of the image, for people */
+        uint64_t size;       /* of the image in bytes, 0: not known */
+        const char *version; /* instead of what the image says; NULL: what it says */
+        const char *accept;  /* this version although it is refused; may be NULL */
+        bool arm;
+        bool reinstall; /* although this version is here */
+} UpdateOptions;
+
+/* What the head of the image says. */
+typedef struct ImageFacts {
+        const char *subvolume; /* name of the first */
+        bool incremental;
+} ImageFacts;
+
+typedef struct PlanStep {
+        Phase phase;
+        char *text;
+        uint64_t bytes;
+} PlanStep;
+
+typedef struct Plan {
+        char *version;
+        char *slot;     /* the id it will have */
+        char *fallback; /* slot to go back to, NULL: what is the default now */
+        char *next;     /* what booted next when this was decided, NULL: no slot */
+        size_t n_steps;
+        PlanStep steps[8];
+} Plan;
+
+void plan_done(Plan *p);
+
+/* Free bytes as the preflight counts them. */
+typedef struct SpaceNeed {
+        uint64_t data, metadata; /* wanted, as files see it */
+        uint64_t short_of;       /* 0: enough */
+} SpaceNeed;
+
+/* Room for @image_bytes more with @min_free left over. Data and metadata may both take from the unallocated space. */
+SpaceNeed plan_space(const FsSpace *space, uint64_t image_bytes, uint64_t min_free);
+
+/* The number for a new slot: one more than every number that was ever used. */
+uint64_t plan_slot_number(const SlotList *slots, uint64_t last_slot);
+
+/* Refusals: ERR_ALREADY_INSTALLED, ERR_REFUSED, ERR_NO_SPACE (bytes that are short), ERR_BUSY (exclusive operation),
+ * ERR_CONFLICT (the running system is on trial), ERR_TRANSACTION_OPEN. */
+int plan_update(const Config *config, const Facts *facts, uint64_t last_slot, const FsSpace *space,
+                const char *exclusive, const ImageFacts *image, const UpdateOptions *options,
+                Plan *ret, Err **reterr);

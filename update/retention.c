@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What is kept and what goes: prune, discard, pin. */
+#include "update/jobs.h"
+#include "update/slot-steps.h"
+
+enum { RECLAIM_SECONDS = 20 };
+
+/* Boot loader first: nothing may point at a slot that is going. */
+static int remove_slot(Job *j, const Slot *s, Err **reterr) {
+        int r = j->m->boot->ops->forget ? j->m->boot->ops->forget(j->m->boot, s, reterr) : 0;
+
+        return r < 0 ? r : j->m->slots->ops->discard(j->m->slots, s->id, reterr);
+}
+
+/* While something is on trial only what is of no use to anybody goes: nothing old is deleted before the new is proven. */
+static bool retention_keeps(const Config *c, const Facts *f, const Slot *s, unsigned newer_good) {
+        ErrKind kind;
+
+        if (facts_protects(f, s, &kind))
+                return true;
+        if (s->state == SLOT_BAD)
+                return false;
+        if (facts_on_trial(f, facts_booted(f)) || facts_on_trial(f, facts_next(f)))
+                return true;
+        switch (s->state) {
+        case SLOT_GOOD: return newer_good < c->keep;
+        case SLOT_STAGED: { /* superseded by something newer that proved itself */
+                const Slot *good = slot_newest_good(f->slots, NULL);
+
+                return !good || strverscmp(good->id, s->id) < 0;
+        }
+        default: return true; /* incomplete: a person should look */
+        }
+}
+
+/* Proven slots, not running, that were proven after @s. */
+static unsigned count_newer_good(const Facts *f, const Slot *s) {
+        unsigned n = 0;
+
+        slots_foreach (o, f->slots)
+                if (o->state == SLOT_GOOD && !o->booted && !o->pinned && o->blessed > s->blessed)
+                        n++;
+        return n;
+}
+
+int retention_apply(Job *j, unsigned *ret_count, Err **reterr) {
+        unsigned count = 0;
+        int r = 0;
+
+        if (!j->m->slots->ops->discard)
+                return 0;
+        slots_foreach (s, j->facts.slots) {
+                if (retention_keeps(j->m->config, &j->facts, s, count_newer_good(&j->facts, s)))
+                        continue;
+                if (j->phase == PHASE_PRUNE && !j->no_return &&
+                                j->sink->cancelled(j->sink->userdata))
+                        return err_kind(reterr, ERR_CANCELLED, ECANCELED,
+                                        "cancelled after %u slots were deleted", count);
+                r = remove_slot(j, s, reterr);
+                if (r < 0)
+                        return r;
+                count++;
+        }
+        if (count > 0)
+                (void) j->m->slots->ops->reclaim(j->m->slots, RECLAIM_SECONDS * USEC_PER_SEC, NULL);
+        if (ret_count)
+                *ret_count = count;
+        return 0;
+}
+
+static int step_prune(Job *j, void *context, Err **reterr) {
+        unsigned *count = context;
+        int r = retention_apply(j, count, reterr);
+
+        return r < 0 ? r : job_says(j, reterr, "%u slot%s deleted", *count, *count == 1 ? "" : "s");
+}
+
+static const Step prune_steps[] = {{PHASE_PRUNE, step_prune, NULL, false}};
+
+int job_prune(Job *j, Err **reterr) {
+        unsigned count = 0;
+
+        slots_foreach (s, j->facts.slots)
+                if (!retention_keeps(j->m->config, &j->facts, s, count_newer_good(&j->facts, s)))
+                        return job_run(j, prune_steps, ARRAY_SIZE(prune_steps), &count, reterr);
+        return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY,
+                        "nothing to delete: retention keeps every slot that is here");
+}
+
+static int step_discard(Job *j, void *context, Err **reterr) {
+        int r = remove_slot(j, slot_find(j->facts.slots, context), reterr);
+
+        if (r >= 0)
+                (void) j->m->slots->ops->reclaim(j->m->slots, RECLAIM_SECONDS * USEC_PER_SEC, NULL);
+        return r;
+}
+
+static const Step discard_steps[] = {{PHASE_PRUNE, step_discard, NULL, true}};
+
+int job_discard(Job *j, const char *slot, Err **reterr) {
+        const char *protection;
+        ErrKind kind;
+        Slot *s = NULL;
+        int r;
+
+        if (!*slot)
+                return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "name the slot to discard");
+        r = facts_slot(&j->facts, slot, &s, reterr);
+        if (r < 0)
+                return r;
+        protection = facts_protects(&j->facts, s, &kind);
+        if (protection)
+                return err_kind(reterr, kind, EBUSY, "slot %s (version %s) cannot be discarded: %s",
+                                s->id, s->version, protection);
+        r = job_about(j, s->id, NULL, s->version, reterr);
+        if (r >= 0)
+                r = job_says(j, reterr, "slot %s (version %s) is deleted", s->id, s->version);
+        if (r < 0)
+                return r;
+        j->sink->slot(j->sink->userdata, s->id);
+        return job_run(j, discard_steps, ARRAY_SIZE(discard_steps), s->id, reterr);
+}
+
+static int step_pin(Job *j, void *context, Err **reterr) {
+        return j->m->slots->ops->record(j->m->slots, context, reterr);
+}
+
+static const Step pin_steps[] = {{PHASE_RECORD, step_pin, NULL, true}};
+
+int job_pin(Job *j, const char *slot, bool pinned, Err **reterr) {
+        Slot *s = NULL;
+        int r = facts_slot(&j->facts, slot, &s, reterr);
+
+        if (r < 0)
+                return r;
+        if (s->state == SLOT_INCOMPLETE)
+                return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "slot %s is incomplete: %s",
+                                s->id, str_or(s->reason, "?"));
+        if (s->pinned == pinned)
+                return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY, "slot %s is %spinned already",
+                                s->id, pinned ? "" : "un");
+        s->pinned = pinned;
+        r = job_about(j, s->id, NULL, s->version, reterr);
+        if (r >= 0)
+                r = job_says(j, reterr, "slot %s (version %s) is %spinned", s->id, s->version,
+                                pinned ? "" : "un");
+        return r < 0 ? r : job_run(j, pin_steps, ARRAY_SIZE(pin_steps), s, reterr);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "update/slot-steps.h"
+#include "backends/kernel.h"
+#include "os/file.h"
+
+int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **reterr) {
+        _cleanup_(strv_freep) char **kernels = NULL;
+        _cleanup_(fd_closep) int root_fd = -1;
+        SlotBackend *slots = j->m->slots;
+        size_t n = 0;
+        int r;
+
+        r = slots->ops->build(slots, quarantine, draft, &root_fd, reterr);
+        if (r >= 0)
+                r = j->m->boot->ops->fits(j->m->boot, root_fd, reterr);
+        if (r >= 0)
+                r = kernel_versions(root_fd, &kernels, reterr);
+        if (r < 0)
+                return r;
+        while (kernels[n])
+                n++;
+        if (n > 0 && str_set(&draft->kernel, kernels[n - 1]) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        return slots->ops->place(slots, quarantine, draft, reterr);
+}
+
+int slot_arm(Job *j, const char *id, unsigned tries, Err **reterr) {
+        BootBackend *boot = j->m->boot;
+        const Slot *booted, *fallback, *slot, *next;
+        int r;
+
+        if (!boot->ops->arm)
+                return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP, "Boot=%s cannot switch",
+                                boot->ops->name);
+        booted = facts_booted(&j->facts);
+        next = facts_next(&j->facts);
+        slot = slot_find(j->facts.slots, id);
+        if (!slot)
+                return err_kind(reterr, ERR_UNKNOWN_SLOT, ENOENT, "slot %s is gone", id);
+        fallback = slot_find(j->facts.slots, slot->fallback);
+        if (!fallback)
+                fallback = booted && booted->state == SLOT_GOOD && booted != slot
+                                           ? booted
+                                           : slot_newest_good(j->facts.slots, slot);
+        if (tries > 0 && next && fallback && next != fallback && next != slot) {
+                r = boot->ops->arm(boot, fallback, 0, NULL, reterr);
+                if (r < 0)
+                        return r;
+        }
+        r = boot->ops->arm(boot, slot, tries, fallback, reterr);
+        if (r >= 0)
+                r = job_refresh(j, reterr);
+        if (r >= 0 && !str_eq(j->facts.boot.next, id))
+                r = err_kind(reterr, ERR_VERIFY_FAILED, EIO,
+                                "slot %s was armed, but slot %s boots next", id,
+                                str_or(j->facts.boot.next, "(none)"));
+        return r;
+}
+
+int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **reterr) {
+        s->state = state;
+        if (str_set(&s->reason, reason) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        return j->m->slots->ops->record(j->m->slots, s, reterr);
+}
+
+int slot_set_good(Job *j, Slot *s, const char *reason, Err **reterr) {
+        s->blessed = facts_next_blessing(&j->facts);
+        return slot_set_state(j, s, SLOT_GOOD, reason, reterr);
+}
