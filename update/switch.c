@@ -132,7 +132,8 @@ static int pick_target(const Facts *f, const char *id, const Slot **ret, Err **r
 
 int job_rollback(Job *j, const char *slot, Err **reterr) {
         _cleanup_(switch_done) Switch s = {0};
-        const Slot *booted = facts_booted(&j->facts), *next = facts_next(&j->facts), *target, *left;
+        const Slot *booted = facts_booted(&j->facts), *next = facts_next(&j->facts), *target = NULL,
+                   *left;
         int r;
 
         if (booted && booted->transaction)
