@@ -42,6 +42,7 @@ typedef struct Frozen {
 
 struct Applier {
         const StreamArgs *args;
+        int dest_fd; /* where subvolumes are made; borrowed */
         Bases bases;
         uid_t uid; /* what new inodes get */
         gid_t gid;

@@ -4,12 +4,13 @@
 #include "stream/apply-internal.h"
 #include "stream/subvol.h"
 
-int applier_new(const StreamArgs *args, Applier **ret, Err **reterr) {
+int applier_new(const StreamArgs *args, int dest_fd, Applier **ret, Err **reterr) {
         _cleanup_(applier_freep) Applier *a = calloc(1, sizeof(*a));
 
         if (!a)
                 return err_sys(reterr, -ENOMEM, "Cannot apply the image");
         a->args = args;
+        a->dest_fd = dest_fd;
         a->uid = geteuid();
         a->gid = getegid();
         a->umask = umask(0);
@@ -109,7 +110,7 @@ static int begin(Applier *a, const Command *c, Err **reterr) {
                 if (r < 0)
                         return r;
         }
-        r = subvol_make(a->args->dest_fd, c->path, base_fd, &fd, reterr);
+        r = subvol_make(a->dest_fd, c->path, base_fd, &fd, reterr);
         if (r < 0)
                 return r;
 

@@ -9,7 +9,7 @@
 typedef struct Applier Applier;
 
 /* @args is borrowed. */
-int applier_new(const StreamArgs *args, Applier **ret, Err **reterr);
+int applier_new(const StreamArgs *args, int dest_fd, Applier **ret, Err **reterr);
 Applier *applier_free(Applier *a);
 DEFINE_CLEANUP(Applier, applier_free)
 

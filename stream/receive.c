@@ -92,11 +92,11 @@ static int apply_one(Stream *s, Applier *a, Err **reterr) {
         return 0;
 }
 
-int stream_receive(Stream *s, Err **reterr) {
+int stream_receive(Stream *s, int dest_fd, Err **reterr) {
         _cleanup_(applier_freep) Applier *a = NULL;
         int r;
 
-        r = applier_new(&s->args, &a, reterr);
+        r = applier_new(&s->args, dest_fd, &a, reterr);
         if (r < 0)
                 return r;
         for (r = 1; r > 0; r = next_command(s, reterr)) {

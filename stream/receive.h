@@ -30,7 +30,6 @@ typedef struct StreamLimits {
 
 typedef struct StreamArgs {
         int input_fd; /* file, pipe or socket; borrowed; read from where it stands */
-        int dest_fd; /* directory on Btrfs where subvolumes are made; borrowed, a real descriptor, not O_PATH */
         StreamLimits limits;
         uint64_t stall_usec; /* give up (-ETIMEDOUT, ERR_STALLED) after so long without a byte; 0: never */
         void *userdata;
@@ -69,10 +68,11 @@ DEFINE_CLEANUP(Stream, stream_free)
 /* The first subvolume, for checks before anything is written. Valid as long as @s. */
 const StreamSubvol *stream_first(const Stream *s);
 
-/* Applies everything up to the end of the input. On success every subvolume is read-only, has its received UUID and has
+/* Applies everything up to the end of the input: the subvolumes are made in @dest_fd, a directory on Btrfs, borrowed, a
+ * real descriptor (not O_PATH). On success every subvolume is read-only, has its received UUID and has
  * been synced (syncfs). On failure or after a power cut what was made so far stays in dest_fd: half-written and
  * writable, for the caller to delete. Not repeatable: open again. */
-int stream_receive(Stream *s, Err **reterr);
+int stream_receive(Stream *s, int dest_fd, Err **reterr);
 
 /* Instead of stream_receive(): reads everything up to the end of the input through the gate and changes nothing. */
 int stream_check(Stream *s, Err **reterr);

@@ -102,12 +102,11 @@ static int apply(App *app, const char *image, const char *dir, StreamArgs *args,
                         return err_sys(reterr, -errno, "Cannot open %s", dir);
         }
         args->input_fd = in;
-        args->dest_fd = dest;
 
         r = stream_open(args, &s, reterr);
         if (r < 0)
                 return r;
-        r = dir ? stream_receive(s, reterr) : stream_check(s, reterr);
+        r = dir ? stream_receive(s, dest, reterr) : stream_check(s, reterr);
         if (r < 0)
                 return r;
         return app->sha ? print_sha(app, reterr) : 0;
