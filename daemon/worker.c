@@ -93,8 +93,8 @@ static int do_update(Work *w, bool dry_run, Err **reterr) {
                 json_object_array_add(steps, s);
         }
         json_object_object_add(w->result, "steps", steps);
-        return job_says(&w->job, reterr, "version %s would be installed in slot %s", plan.version,
-                        plan.slot);
+        return job_says(&w->job, reterr, "version %s would be installed in slot %s",
+                        str_or(plan.version, "(as the image says)"), plan.slot);
 }
 
 static int do_check(Work *w, Err **reterr) {

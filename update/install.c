@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* An image becomes a slot and the next boot. */
 #include "os/file.h"
+#include "os/os-release.h"
 #include "stream/receive.h"
 #include "update/jobs.h"
 #include "update/slot-steps.h"
@@ -123,6 +124,33 @@ static int step_write(Job *j _unused_, void *context, Err **reterr) {
         return r < 0 ? err_add(reterr, r, "receive %s", in->options->name) : 0;
 }
 
+static int say_end(Install *in, Err **reterr) {
+        const Plan *p = &in->plan;
+
+        if (in->options->arm)
+                return job_says(in->job, reterr,
+                                "version %s is installed in slot %s and boots next", p->version,
+                                p->slot);
+        return job_says(in->job, reterr,
+                        "version %s is staged in slot %s; 'abctl rollback %s' makes it the next "
+                        "boot",
+                        p->version, p->slot, p->slot);
+}
+
+/* Without a manifest the tree itself says what it is: its os-release, or else the name of its subvolume. */
+static int identify(Install *in, Err **reterr) {
+        _cleanup_(fd_closep) int fd = dir_open_at(in->image_fd, in->received[0].name, reterr);
+        int r = fd < 0 ? fd : os_release_version(fd, &in->plan.version, reterr);
+
+        if (r >= 0 && !in->plan.version && str_set(&in->plan.version, in->received[0].name) < 0)
+                r = err_new(reterr, ENOMEM, "out of memory");
+        if (r >= 0)
+                r = plan_check_version(&in->job->facts, in->plan.version, in->options, reterr);
+        if (r >= 0)
+                r = job_about(in->job, NULL, NULL, in->plan.version, reterr);
+        return r < 0 ? r : say_end(in, reterr);
+}
+
 /* Read-only and received-UUID are no proof of content; they prove that the engine reached the end of this subvolume. */
 static int step_verify(Job *j _unused_, void *context, Err **reterr) {
         Install *in = context;
@@ -141,6 +169,8 @@ static int step_verify(Job *j _unused_, void *context, Err **reterr) {
                                         "another UUID",
                                         in->received[i].name);
         }
+        if (r >= 0 && !in->plan.version)
+                r = identify(in, reterr);
         return r < 0 ? err_add(reterr, r, "verify what was written") : 0;
 }
 
@@ -286,15 +316,8 @@ int job_update(Job *j, int image_fd, const UpdateOptions *options, bool dry_run,
         if (parse_u64(in.plan.slot, &number) >= 0)
                 j->m->journal->last_slot = number;
         r = job_about(j, in.plan.slot, NULL, in.plan.version, reterr);
-        if (r >= 0)
-                r = options->arm ? job_says(j, reterr,
-                                                   "version %s is installed in slot %s and boots "
-                                                   "next",
-                                                   in.plan.version, in.plan.slot)
-                                 : job_says(j, reterr,
-                                                   "version %s is staged in slot %s; 'abctl "
-                                                   "rollback %s' makes it the next boot",
-                                                   in.plan.version, in.plan.slot, in.plan.slot);
+        if (r >= 0 && in.plan.version)
+                r = say_end(&in, reterr);
         if (r < 0)
                 return r;
         j->sink->slot(j->sink->userdata, in.plan.slot);

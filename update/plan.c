@@ -135,7 +135,8 @@ static int write_steps(const Config *c, const ImageFacts *image, const UpdateOpt
         if (r >= 0)
                 r = add_step(p, PHASE_PLACE, 0,
                                 "make the %s root and place it as slot %s, version %s",
-                                c->read_only ? "read-only" : "writable", p->slot, p->version);
+                                c->read_only ? "read-only" : "writable", p->slot,
+                                str_or(p->version, "as its os-release says"));
         if (r >= 0 && o->arm)
                 r = add_step(p, PHASE_ARM, 0,
                                 "make slot %s the next boot, %u tries, then back to %s%s", p->slot,
@@ -151,12 +152,12 @@ int plan_update(const Config *config, const Facts *facts, uint64_t last_slot, co
         const Slot *booted = facts_booted(facts), *fallback;
         int r;
 
-        p.version = str_printable(options->version ? options->version : image->subvolume);
-        if (!p.version)
+        p.version = options->version ? str_printable(options->version) : NULL;
+        if (options->version && !p.version)
                 return err_new(reterr, ENOMEM, "out of memory");
         r = check_machine(facts, exclusive, reterr);
-        if (r >= 0)
-                r = check_version(facts, p.version, options, reterr);
+        if (r >= 0 && p.version)
+                r = plan_check_version(facts, p.version, options, reterr);
         if (r >= 0)
                 r = check_space(config, space, options, reterr);
         if (r < 0)

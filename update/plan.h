@@ -26,7 +26,7 @@ typedef struct PlanStep {
 } PlanStep;
 
 typedef struct Plan {
-        char *version;
+        char *version;  /* NULL: known only when the image has been read */
         char *slot;     /* the id it will have */
         char *fallback; /* slot to go back to, NULL: what is the default now */
         char *next;     /* what booted next when this was decided, NULL: no slot */
@@ -47,6 +47,10 @@ SpaceNeed plan_space(const FsSpace *space, uint64_t image_bytes, uint64_t min_fr
 
 /* The number for a new slot: one more than every number that was ever used. */
 uint64_t plan_slot_number(const SlotList *slots, uint64_t last_slot);
+
+/* May this version be installed? ERR_ALREADY_INSTALLED, ERR_REFUSED. */
+int plan_check_version(const Facts *facts, const char *version, const UpdateOptions *options,
+                Err **reterr);
 
 /* Refusals: ERR_ALREADY_INSTALLED, ERR_REFUSED, ERR_NO_SPACE (bytes that are short), ERR_BUSY (exclusive operation),
  * ERR_CONFLICT (the running system is on trial), ERR_TRANSACTION_OPEN. */
