@@ -83,8 +83,7 @@ static int check_machine(const Facts *f, const char *exclusive, Err **reterr) {
         return 0;
 }
 
-static int check_version(
-                const Facts *f, const char *version, const UpdateOptions *o, Err **reterr) {
+int plan_check_version(const Facts *f, const char *version, const UpdateOptions *o, Err **reterr) {
         const char *reason = refused_reason(f->refused, version);
 
         if (reason && !str_eq(o->accept, version))
