@@ -169,9 +169,9 @@ static int step_verify(Job *j _unused_, void *context, Err **reterr) {
                                         "another UUID",
                                         in->received[i].name);
         }
-        if (r >= 0 && !in->plan.version)
-                r = identify(in, reterr);
-        return r < 0 ? err_add(reterr, r, "verify what was written") : 0;
+        if (r < 0)
+                return err_add(reterr, r, "verify what was written");
+        return in->plan.version ? 0 : identify(in, reterr);
 }
 
 static int describe_draft(Install *in, Slot *draft, Err **reterr) {
@@ -296,7 +296,6 @@ static int make_plan(Install *in, Err **reterr) {
 int job_update(Job *j, int image_fd, const UpdateOptions *options, bool dry_run, Plan *ret_plan,
                 Err **reterr) {
         _cleanup_(install_done) Install in = {.job = j, .options = options, .image_fd = -1};
-        uint64_t number;
         int r;
 
         snprintf(in.quarantine, sizeof(in.quarantine), "job-%" PRIu64, j->id);
@@ -313,8 +312,6 @@ int job_update(Job *j, int image_fd, const UpdateOptions *options, bool dry_run,
                 return 0;
         }
 
-        if (parse_u64(in.plan.slot, &number) >= 0)
-                j->m->journal->last_slot = number;
         r = job_about(j, in.plan.slot, NULL, in.plan.version, reterr);
         if (r >= 0 && in.plan.version)
                 r = say_end(&in, reterr);

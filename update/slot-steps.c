@@ -7,6 +7,7 @@ int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **rete
         _cleanup_(strv_freep) char **kernels = NULL;
         _cleanup_(fd_closep) int root_fd = -1;
         SlotBackend *slots = j->m->slots;
+        uint64_t number;
         size_t n = 0;
         int r;
 
@@ -21,7 +22,11 @@ int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **rete
                 n++;
         if (n > 0 && str_set(&draft->kernel, kernels[n - 1]) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        return slots->ops->place(slots, quarantine, draft, reterr);
+        r = slots->ops->place(slots, quarantine, draft, reterr);
+        /* a number is never used twice; the next record makes that last beyond the slot */
+        if (r >= 0 && parse_u64(draft->id, &number) >= 0 && number > j->m->journal->last_slot)
+                j->m->journal->last_slot = number;
+        return r;
 }
 
 int slot_arm(Job *j, const char *id, unsigned tries, Err **reterr) {

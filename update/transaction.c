@@ -138,7 +138,6 @@ int job_begin_in_place(Job *j, Err **reterr) {
         if (str_set(&t.version, booted->version) < 0 ||
                         str_set(&t.subvolumes, booted->subvolumes) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        j->m->journal->last_slot = number;
         r = job_about(j, t.slot, NULL, t.version, reterr);
         if (r >= 0)
                 r = job_says(j, reterr,
