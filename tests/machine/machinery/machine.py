@@ -113,6 +113,11 @@ class Machine:
                 **(facts or {}), "last-power-off": self._read("power.json"),
                 "versions": maker.versions(self.folder)}
 
+    def programs(self):
+        """The programs of the build tree, by name."""
+        build = self.build or self.spec.get("build")
+        return find_programs(build) if build else {}
+
     # ---- life
 
     def new(self, os_tree="host", size=disk.DEFAULT_SIZE, write_log=False, read_only=False,
@@ -136,8 +141,7 @@ class Machine:
         if self.running:
             raise MachineError("the power is on already")
         spec = self.spec
-        self.build = self.build or spec.get("build")
-        programs = find_programs(self.build) if self.build else {}
+        programs = self.programs()
         path = ":".join([*dict.fromkeys(map(os.path.dirname, programs.values())),
                          os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")])
         self._write("boot.json", {
@@ -259,10 +263,6 @@ class Machine:
     def abctl(self, *args, **kwargs):
         """Run abctl inside the machine."""
         return self.run("abctl", "--no-pager", *args, **kwargs)
-
-    def offline(self, *args, **kwargs):
-        """Run abctl without a bus, as a rescue shell would."""
-        return self.run("abctl", "--no-pager", "--offline", f"--root={self.root}", *args, **kwargs)
 
     # ---- outside
 

@@ -19,6 +19,18 @@ def versions(folder):
     return kernel.in_private_namespace(look)
 
 
+def digests(folder, version, subvolumes=""):
+    """The digest of every subvolume of @version, by name."""
+    def look():
+        top = f"{folder}/maker"
+        with disk.mounted(f"{folder}/maker.img", top):
+            found = {name: tree_digest(f"{top}/{version}/{name}")
+                     for name, _ in disk.split_subvolumes(subvolumes)}
+            kernel.umount(top)
+        return found
+    return kernel.in_private_namespace(look)
+
+
 def _make_version(top, version, start, change, places):
     """A new version from @start: new os-release, new kernel, and whatever @change does."""
     os.mkdir(f"{top}/{version}")
@@ -73,8 +85,8 @@ def make_image(folder, version, output, *, base=None, start=None, change=None, s
                 squeeze.stdin.close()
                 if squeeze.wait() != 0:
                     raise RuntimeError("zstd failed")
-        digests = {name: tree_digest(f"{top}/{version}/{name}") for name in order}
+        found = {name: tree_digest(f"{top}/{version}/{name}") for name in order}
         kernel.umount(top)
         loop.close()
-        return digests
+        return found
     return kernel.in_private_namespace(work)
