@@ -9,10 +9,12 @@ static int use_file(Applier *a, const char *path, Err **reterr) {
         r = node_use(a, path, reterr);
         if (r < 0)
                 return r;
-        if (a->node.kind != NODE_FILE)
-                return apply_error(reterr, a->node.kind == NODE_DIR ? -EISDIR : -EINVAL, "write",
-                                path);
-        return 0;
+        switch (a->node.kind) {
+        case NODE_FILE: return 0;
+        case NODE_DIR: return apply_error(reterr, -EISDIR, "write", path);
+        case NODE_LINK: return apply_error(reterr, -ELOOP, "write", path);
+        default: return apply_error(reterr, -EINVAL, "write", path);
+        }
 }
 
 int apply_data(Applier *a, const Command *c, Err **reterr) {

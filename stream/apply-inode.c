@@ -4,20 +4,20 @@
 
 #include "stream/apply-internal.h"
 
+/* Follows a last link, so ask the disk and not our memory whether there is one. */
 static int chmod_other(Applier *a, const char *path, mode_t mode) {
         const char *name;
         struct stat st;
         Dir *d;
         int r;
 
-        r = tree_stat(&a->tree, path, &st);
-        if (r < 0)
-                return r;
-        if (S_ISLNK(st.st_mode))
-                return -EOPNOTSUPP; /* links have no mode of their own */
         r = tree_parent(&a->tree, path, &d, &name);
         if (r < 0)
                 return r;
+        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        if (S_ISLNK(st.st_mode))
+                return -ELOOP; /* links have no mode of their own */
         return fchmodat(d->fd, name, mode, 0) < 0 ? -errno : 0;
 }
 

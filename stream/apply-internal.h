@@ -8,7 +8,7 @@
 #include "stream/times.h"
 #include "stream/tree.h"
 
-typedef enum NodeKind { NODE_NONE, NODE_FILE, NODE_DIR, NODE_OTHER } NodeKind;
+typedef enum NodeKind { NODE_NONE, NODE_FILE, NODE_DIR, NODE_LINK, NODE_OTHER } NodeKind;
 
 /* The inode that commands work on just now. The kernel sends all of one inode in a row. */
 typedef struct Node {

@@ -34,12 +34,11 @@ static int disinherit(int fd) {
         return 0;
 }
 
-static int make_file(Applier *a, Dir *d, const char *name, const char *path, int *ret_fd) {
+static int make_file(Dir *d, const char *name, int *ret_fd) {
         _cleanup_(fd_closep) int fd = openat(
                         d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         int r;
 
-        (void) a, (void) path;
         if (fd < 0)
                 return -errno;
         if (d->inherits) {
@@ -100,13 +99,16 @@ static int make_at(Applier *a, const char *path, Err **reterr, bool *ret_told) {
         switch (a->pending.kind) {
         case CMD_MKFILE:
                 kind = NODE_FILE;
-                r = make_file(a, d, name, path, &fd);
+                r = make_file(d, name, &fd);
                 break;
         case CMD_MKDIR:
                 kind = NODE_DIR;
                 r = make_dir(d, name);
                 break;
-        case CMD_SYMLINK: r = symlinkat(a->pending.target, d->fd, name) < 0 ? -errno : 0; break;
+        case CMD_SYMLINK:
+                kind = NODE_LINK;
+                r = symlinkat(a->pending.target, d->fd, name) < 0 ? -errno : 0;
+                break;
         default: r = make_node(a, d, name); break;
         }
         if (r < 0)

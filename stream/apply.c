@@ -55,6 +55,15 @@ int node_drop(Applier *a, Err **reterr) {
         return f ? file_finish(f, reterr) : 0;
 }
 
+static NodeKind node_kind(mode_t mode) {
+        switch (mode & S_IFMT) {
+        case S_IFREG: return NODE_FILE;
+        case S_IFDIR: return NODE_DIR;
+        case S_IFLNK: return NODE_LINK;
+        default: return NODE_OTHER;
+        }
+}
+
 int node_use(Applier *a, const char *path, Err **reterr) {
         struct stat st = {.st_mode = S_IFDIR};
         File *f = NULL;
@@ -72,7 +81,7 @@ int node_use(Applier *a, const char *path, Err **reterr) {
                 if (r < 0)
                         return apply_error(reterr, r, "find", path);
         }
-        kind = S_ISREG(st.st_mode) ? NODE_FILE : S_ISDIR(st.st_mode) ? NODE_DIR : NODE_OTHER;
+        kind = node_kind(st.st_mode);
         if (kind == NODE_FILE) {
                 r = tree_open_file(&a->tree, path, O_RDWR, &fd, &st);
                 if (r < 0)

@@ -12,10 +12,21 @@
 
 #define CAPS_NAME "security.capability"
 #define COPY_SIZE (256u << 10)
+#define SHOWN_MAX 160u
+
+/* A path for people: printable, and of a long one the end. */
+static char *path_shown(const char *path) {
+        size_t n = strlen(path), skip = n > SHOWN_MAX ? n - SHOWN_MAX : 0;
+        _cleanup_(freep) char *text = str_printable(path + skip);
+
+        if (!text)
+                return NULL;
+        return n == 0 ? strdup(".") : str_printf("%s%s", skip ? "..." : "", text);
+}
 
 int apply_error(Err **reterr, int code, const char *verb, const char *path) {
-        _cleanup_(freep) char *text = str_printable(path);
-        const char *shown = text ? (*text ? text : ".") : "?";
+        _cleanup_(freep) char *text = path_shown(path);
+        const char *shown = str_or(text, "?");
 
         switch (-code) {
         case ELOOP:

@@ -10,7 +10,7 @@
 
 static int open_beneath(int root_fd, const char *path, int flags) {
         struct open_how how = {
-                        .flags = (uint64_t) (flags | O_CLOEXEC | O_NOFOLLOW),
+                        .flags = (uint64_t) (flags | O_CLOEXEC),
                         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
                                    RESOLVE_NO_XDEV,
         };
