@@ -124,6 +124,14 @@ static int begin(Applier *a, const Command *c, Err **reterr) {
                 return r;
 
         tree_init(&a->tree, fd);
+        if (base_fd >= 0) {
+                /* Names that the kernel parks in the root change its times, which it then does not send. */
+                struct stat st;
+
+                if (fstat(fd, &st) < 0)
+                        return err_sys(reterr, -errno, "Cannot look at the subvolume");
+                times_update(&a->times, "", (struct timespec[]){st.st_atim, st.st_mtim});
+        }
         memcpy(a->uuid, c->uuid, sizeof(a->uuid));
         a->ctransid = c->ctransid;
         a->open = true;

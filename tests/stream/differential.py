@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Random trees and changes, sent by the kernel, applied by ours and by btrfs receive.
+
+A pair is one full and one incremental stream of the same random tree. What ours makes must equal what was sent in every
+attribute, and share data where the result of btrfs receive does. Where btrfs receive itself differs from what was sent,
+that is counted, not held against us.
+
+    differential.py STREAM-APPLY [--pairs=N] [--seed=N] [--minutes=N] [--keep]
+"""
+import argparse
+import collections
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from btrfsdisk import BtrfsDisk, differences, fingerprint, sh, shared_ranges  # noqa: E402
+from randomtree import RandomTree  # noqa: E402
+
+FORMATS = [(), ("--proto", "1"), ("--proto", "2"), ("--proto", "2", "--compressed-data")]
+PACKERS = [None, None, None, ("zstd", "-q", "-1"), ("gzip", "-1"), ("xz", "-0")]
+DISKS = [("noatime", ()), ("noatime,compress-force=zstd:1", ()), ("noatime,compress-force=zlib:1", ()),
+         ("noatime,compress-force=lzo", ()), ("noatime", ("-n", "4096"))]
+
+
+class Mismatch(Exception):
+    pass
+
+
+class Pair:
+    def __init__(self, disk, program, seed, stats):
+        self.disk, self.program, self.seed, self.stats = disk, program, seed, stats
+        self.rng = random.Random(f"pair{seed}")
+        self.dir = disk.path / f"p{seed}"
+        self.src, self.ours, self.theirs = (self.dir / d for d in ("src", "ours", "theirs"))
+
+    def send(self, snapshot, parent=None):
+        image = self.disk.dir / f"p{self.seed}-{snapshot.name}"
+        fmt = self.rng.choice(FORMATS)
+        sh("btrfs", "-q", "send", *fmt, *(("-p", parent) if parent else ()), "-f", image, snapshot)
+        self.stats[" ".join(fmt) or "default"] += 1
+        return image
+
+    def pack(self, image):
+        packer = self.rng.choice(PACKERS)
+        if not packer:
+            return image
+        packed = image.with_suffix(".packed")
+        with open(packed, "wb") as f:
+            subprocess.run([*packer, "-c", image], stdout=f, check=True)
+        self.stats[packer[0]] += 1
+        return packed
+
+    def apply(self, image, *args):
+        packed = self.pack(image)
+        command = [self.program, *args, packed, self.ours]
+        if self.rng.random() < 0.2:  # through a pipe
+            command = ["sh", "-c", 'exec 3<"$1"; shift; cat <&3 | "$@"', "sh", packed,
+                       self.program, *args, "-", self.ours]
+        p = subprocess.run([str(c) for c in command], stderr=subprocess.PIPE, check=False)
+        if p.returncode:
+            raise Mismatch(f"ours failed: {p.stderr.decode()}")
+
+    def compare(self, name):
+        want = fingerprint(self.src / name)
+        got = fingerprint(self.ours / name)
+        wrong = differences(want, got)
+        if wrong:
+            raise Mismatch(f"{name}: sent != ours\n" + "\n".join(wrong[:20]))
+        self.stats["entries compared"] += len(want)
+        if not self.disk.is_read_only(self.ours / name):
+            raise Mismatch(f"{name} is writable")
+        if not (self.theirs / name).exists():
+            return
+        theirs = differences(want, fingerprint(self.theirs / name))
+        self.stats["btrfs receive differs from what was sent"] += bool(theirs)
+        for what in {line.split(" ", 1)[1].split(":")[0] if line.startswith("b'' ") else "other" for line in theirs}:
+            self.stats[f"  of these in {'the root directory, ' + what if what != 'other' else 'other entries'}"] += 1
+        missing = shared_ranges(self.theirs / name) - shared_ranges(self.ours / name)
+        if missing:
+            raise Mismatch(f"{name}: not shared as by btrfs receive: {sorted(missing)[:5]}")
+
+    def receive(self, image):
+        p = subprocess.run(["btrfs", "-q", "receive", "-f", image, self.theirs], stderr=subprocess.PIPE, check=False)
+        if p.returncode:
+            self.stats["btrfs receive failed"] += 1
+        return p.returncode == 0
+
+    def run(self):
+        for d in (self.dir, self.src, self.ours, self.theirs):
+            d.mkdir()
+        live = self.src / "live"
+        sh("btrfs", "-q", "subvolume", "create", live)
+        tree = RandomTree(live, self.seed)
+        self.stats["operations"] += tree.steps(self.rng.choice((20, 60, 120)))
+        sh("btrfs", "-q", "subvolume", "snapshot", "-r", live, self.src / "one")
+        self.stats["operations"] += tree.steps(self.rng.choice((1, 10, 40, 100)))
+        sh("btrfs", "-q", "subvolume", "snapshot", "-r", live, self.src / "two")
+
+        one = self.send(self.src / "one")
+        two = self.send(self.src / "two", self.src / "one")
+        received = self.receive(one) and self.receive(two)
+        self.stats["pairs with btrfs receive beside"] += received
+        if self.rng.random() < 0.2:  # both in one image
+            both = self.disk.dir / f"p{self.seed}-both"
+            both.write_bytes(one.read_bytes() + two.read_bytes())
+            self.apply(both)
+        else:
+            self.apply(one)
+            self.apply(two, f"--base={self.ours / 'one'}")
+        self.compare("one")
+        self.compare("two")
+
+    def clean(self):
+        for image in self.disk.dir.glob(f"p{self.seed}-*"):
+            image.unlink()
+        for d in (self.src, self.ours, self.theirs):
+            for subvol in d.iterdir() if d.exists() else ():
+                self.disk.delete(subvol)
+            d.rmdir()
+        self.dir.rmdir()
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("program")
+    p.add_argument("--pairs", type=int, default=int(os.environ.get("ABUPDATE_PAIRS", "200")))
+    p.add_argument("--seed", type=int, default=int(os.environ.get("ABUPDATE_SEED", time.time_ns() // 10**9 % 10**9)))
+    p.add_argument("--minutes", type=float, default=0, help="stop after so long, however many pairs")
+    p.add_argument("--keep", action="store_true", help="stop at the first failure and leave the disk mounted until Enter")
+    args = p.parse_args()
+    if os.geteuid() != 0:
+        print("needs root")
+        return 77
+
+    stats, failures, done, start = collections.Counter(), [], 0, time.monotonic()
+    while done < args.pairs and not (args.minutes and time.monotonic() > start + args.minutes * 60):
+        options, mkfs = DISKS[done // 25 % len(DISKS)]
+        with BtrfsDisk("differential", "8G", mkfs, options) as disk:
+            for _ in range(min(25, args.pairs - done)):
+                pair = Pair(disk, args.program, args.seed + done, stats)
+                done += 1
+                try:
+                    pair.run()
+                except Mismatch as e:
+                    failures.append(f"seed {pair.seed} ({options}): {e}")
+                    print(failures[-1], flush=True)
+                    if args.keep:
+                        input(f"{pair.dir} - Enter to go on: ")
+                        return 1
+                pair.clean()
+    for name, n in sorted(stats.items()):
+        print(f"{n:9} {name}")
+    print(f"{done} pairs from seed {args.seed} in {time.monotonic() - start:.0f} s, {len(failures)} failures")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
