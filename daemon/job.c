@@ -136,7 +136,8 @@ static int receive_packet(Job *j) {
                         .msg_iov = &iov,
                         .msg_iovlen = 1,
                         .msg_control = &control,
-                        .msg_controllen = sizeof(control),
+                        /* CMSG_SPACE() would have room for two */
+                        .msg_controllen = CMSG_LEN(sizeof(int)),
         };
         _cleanup_(fd_closep) int fd = -1;
         _cleanup_(err_freep) Err *e = NULL;
