@@ -256,13 +256,12 @@ static int snapshot_discard(SlotBackend *b, const char *id, Err **reterr) {
 
         if (!gone)
                 return err_new(reterr, ENOMEM, "out of memory");
-        /* A slot is there whole or not at all: first out of slots/, then to pieces. */
+        /* A slot is there whole or not at all: first out of slots/, then to pieces. Transactions of Btrfs are ordered, so no
+         * cut shows the pieces in slots/. */
         if (renameat2(s->slots_fd, id, s->staging_fd, gone, RENAME_NOREPLACE) < 0 &&
                         errno != ENOENT)
                 return err_sys(reterr, errno, "discard slot %s", id);
-        r = fs_sync(s->top_fd, reterr);
-        if (r >= 0)
-                r = remove_tree(s->staging_fd, gone, QUARANTINE_DEPTH, reterr);
+        r = remove_tree(s->staging_fd, gone, QUARANTINE_DEPTH, reterr);
         if (r >= 0)
                 r = fs_sync(s->top_fd, reterr);
         return r < 0 ? err_add(reterr, r, "discard slot %s", id) : 0;

@@ -15,6 +15,9 @@
 /* The inode number of the top directory of every subvolume (fs_types.h of btrfs-progs: BTRFS_FIRST_FREE_OBJECTID). */
 #define SUBVOL_TOP_INODE 256
 
+/* Between two looks at the cleaner, in nanoseconds. */
+#define MAX_PAUSE (200 * 1000 * 1000)
+
 typedef struct btrfs_util_subvolume_iterator Iterator;
 
 static Iterator *iterator_free(Iterator *it) {
@@ -143,8 +146,9 @@ int subvol_delete_at(int parent_fd, const char *name, Err **reterr) {
 
 int subvol_wait_deleted(int fd, uint64_t usec, Err **reterr) {
         uint64_t end = now_monotonic() + usec;
+        long pause = 5 * 1000 * 1000;
 
-        for (;;) {
+        for (;; pause = pause < MAX_PAUSE ? pause * 2 : pause) {
                 _cleanup_(freep) uint64_t *ids = NULL;
                 size_t n = 0;
                 int r = util_errno(btrfs_util_deleted_subvolumes_fd(fd, &ids, &n));
@@ -161,7 +165,7 @@ int subvol_wait_deleted(int fd, uint64_t usec, Err **reterr) {
                 r = util_errno(btrfs_util_sync_fd(fd));
                 if (r < 0)
                         return err_sys(reterr, r, "wake the cleaner");
-                nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+                nanosleep(&(struct timespec){.tv_nsec = pause}, NULL);
         }
 }
 

@@ -2,6 +2,7 @@
 /* An image becomes a slot and the next boot. */
 #include "os/file.h"
 #include "os/os-release.h"
+#include "os/tree.h"
 #include "stream/receive.h"
 #include "update/jobs.h"
 #include "update/slot-steps.h"
@@ -23,8 +24,8 @@ typedef struct Install {
         char *subvolumes;
         size_t n_received;
         Received received[SUBVOLUMES_MAX];
-        uint64_t bytes;
-        bool incremental;
+        uint64_t written; /* file data that came with the image */
+        uint64_t size;    /* what the files take on disk */
 } Install;
 
 static void install_done(Install *in) {
@@ -86,8 +87,7 @@ static int on_subvol_begin(void *userdata, const StreamSubvol *s, Err **reterr) 
 static int on_subvol_done(void *userdata, const StreamSubvol *s, Err **reterr _unused_) {
         Install *in = userdata;
 
-        in->bytes += s->bytes;
-        in->incremental |= s->incremental;
+        in->written += s->bytes;
         return 0;
 }
 
@@ -121,6 +121,12 @@ static int step_write(Job *j _unused_, void *context, Err **reterr) {
         Install *in = context;
         int r = stream_receive(in->stream, in->image_fd, reterr);
 
+        if (r == -ENOSPC)
+                return err_add(reterr, r,
+                                "receive %s (the file system is full: free some with 'abctl prune' "
+                                "or "
+                                "'abctl discard SLOT', then try again)",
+                                in->options->name);
         return r < 0 ? err_add(reterr, r, "receive %s", in->options->name) : 0;
 }
 
@@ -151,7 +157,8 @@ static int identify(Install *in, Err **reterr) {
         return r < 0 ? r : say_end(in, reterr);
 }
 
-/* Read-only and received-UUID are no proof of content; they prove that the engine reached the end of this subvolume. */
+/* Read-only and received-UUID are no proof of content; they prove that the engine reached the end of this subvolume. Every
+ * inode is read once: what the disk cannot give back is no system. */
 static int step_verify(Job *j _unused_, void *context, Err **reterr) {
         Install *in = context;
         int r = fs_sync(in->image_fd, reterr);
@@ -159,6 +166,7 @@ static int step_verify(Job *j _unused_, void *context, Err **reterr) {
         for (size_t i = 0; r >= 0 && i < in->n_received; i++) {
                 _cleanup_(fd_closep) int fd =
                                 dir_open_at(in->image_fd, in->received[i].name, reterr);
+                uint64_t size = 0;
                 SubvolInfo info;
 
                 r = fd < 0 ? fd : subvol_info(fd, &info, reterr);
@@ -168,6 +176,9 @@ static int step_verify(Job *j _unused_, void *context, Err **reterr) {
                                         "subvolume %s is not what was received: writable, or of "
                                         "another UUID",
                                         in->received[i].name);
+                if (r >= 0)
+                        r = tree_size(fd, &size, reterr);
+                in->size += size;
         }
         if (r < 0)
                 return err_add(reterr, r, "verify what was written");
@@ -177,8 +188,8 @@ static int step_verify(Job *j _unused_, void *context, Err **reterr) {
 static int describe_draft(Install *in, Slot *draft, Err **reterr) {
         draft->state = SLOT_STAGED;
         draft->created = now_realtime();
-        draft->exclusive = in->bytes;
-        draft->size = in->incremental ? 0 : in->bytes;
+        draft->exclusive = in->written;
+        draft->size = in->size;
         if (str_set(&draft->id, in->plan.slot) < 0 ||
                         str_set(&draft->version, in->plan.version) < 0 ||
                         str_set(&draft->subvolumes, in->subvolumes) < 0)

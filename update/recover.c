@@ -49,10 +49,25 @@ static int end_won_trial(Machine *m, const Facts *f, Err **reterr) {
                                : 0;
 }
 
+static int lose_transaction(Machine *m, Slot *s, Err **reterr) {
+        _cleanup_(freep) char *text = str_printf(
+                        "was changed in transaction %s, which was not committed before the machine "
+                        "went down; the copy made before it runs",
+                        s->transaction);
+        int r;
+
+        if (!text)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = job_history(m, 0, s->created, "fallback", s->id, s->version, -EHOSTDOWN,
+                        err_kind_name(ERR_FAILED), text, reterr);
+        return r < 0 ? r
+                     : transaction_condemn(m, s, "was not committed before the machine went down",
+                                       reterr);
+}
+
 static int end_transaction(Machine *m, const Facts *f, Slot *s, Err **reterr) {
         if (!s->booted)
-                return transaction_condemn(
-                                m, s, "was not committed before the machine went down", reterr);
+                return lose_transaction(m, s, reterr);
         if (facts_next(f) != s)
                 return 0; /* open, and its fallback is in place */
         if (str_eq(f->boot.trial, s->id)) {

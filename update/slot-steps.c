@@ -37,6 +37,8 @@ int slot_arm(Job *j, const char *id, unsigned tries, Err **reterr) {
         if (!boot->ops->arm)
                 return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP, "Boot=%s cannot switch",
                                 boot->ops->name);
+        if (j->facts.boot.problem)
+                return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE, "%s", j->facts.boot.problem);
         booted = facts_booted(&j->facts);
         next = facts_next(&j->facts);
         slot = slot_find(j->facts.slots, id);

@@ -230,7 +230,11 @@ int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr) {
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "slot %s is incomplete; discard it", s->id);
         if (s == facts_next(&j->facts)) {
-                target = slot_newest_good(j->facts.slots, s);
+                const Slot *booted = facts_booted(&j->facts);
+
+                target = booted && booted != s && booted->state == SLOT_GOOD
+                                         ? booted
+                                         : slot_newest_good(j->facts.slots, s);
                 if (!target)
                         return err_kind(reterr, ERR_NO_FALLBACK, ENOENT,
                                         "slot %s boots next and no other slot has proven itself: "

@@ -11,7 +11,7 @@ typedef struct Transaction {
         char quarantine[32];
         char slot[24]; /* the copy */
         char *subvolumes, *version;
-        uint64_t blessed;
+        uint64_t blessed, size;
 } Transaction;
 
 static void transaction_done(Transaction *t) {
@@ -31,8 +31,10 @@ static void undo_copy(Job *j, void *context _unused_) {
 
 static int step_place(Job *j, void *context, Err **reterr) {
         Transaction *t = context;
-        _cleanup_(slot_done) Slot draft = {
-                        .state = SLOT_GOOD, .created = now_realtime(), .blessed = t->blessed};
+        _cleanup_(slot_done) Slot draft = {.state = SLOT_GOOD,
+                        .created = now_realtime(),
+                        .blessed = t->blessed,
+                        .size = t->size};
         int r;
 
         draft.reason = str_printf("kept before transaction %s", t->id);
@@ -135,6 +137,7 @@ int job_begin_in_place(Job *j, Err **reterr) {
         snprintf(t.slot, sizeof(t.slot), "%" PRIu64, number);
         snprintf(t.quarantine, sizeof(t.quarantine), "job-%" PRIu64, j->id);
         t.blessed = booted->blessed;
+        t.size = booted->size;
         if (str_set(&t.version, booted->version) < 0 ||
                         str_set(&t.subvolumes, booted->subvolumes) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
