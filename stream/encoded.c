@@ -4,6 +4,7 @@
 #include <zstd.h>
 
 #include "stream/encoded.h"
+#include "stream/lzo.h"
 
 static int broken(Err **reterr, const char *what) {
         return err_kind(reterr, ERR_BAD_STREAM, -EBADMSG, "its data is not valid %s", what);
@@ -57,7 +58,8 @@ static int unpack_zstd(const uint8_t *data, size_t size, uint8_t *plain, size_t 
 
 int encoded_unpack(uint32_t compression, const uint8_t *data, size_t size, uint8_t *plain,
                 size_t plain_size, Err **reterr) {
-        size_t n = plain_size;
+        size_t n = plain_size, sector;
+        ssize_t m;
         int r;
 
         switch (compression) {
@@ -67,10 +69,19 @@ int encoded_unpack(uint32_t compression, const uint8_t *data, size_t size, uint8
         case BTRFS_ENCODED_IO_COMPRESSION_ZSTD:
                 r = unpack_zstd(data, size, plain, &n, reterr);
                 break;
+        case BTRFS_ENCODED_IO_COMPRESSION_LZO_4K:
+        case BTRFS_ENCODED_IO_COMPRESSION_LZO_8K:
+        case BTRFS_ENCODED_IO_COMPRESSION_LZO_16K:
+        case BTRFS_ENCODED_IO_COMPRESSION_LZO_32K:
+        case BTRFS_ENCODED_IO_COMPRESSION_LZO_64K:
+                sector = (size_t) 4096 << (compression - BTRFS_ENCODED_IO_COMPRESSION_LZO_4K);
+                m = lzo_extent_unpack(data, size, sector, plain, plain_size);
+                r = m < 0 ? broken(reterr, "LZO") : 0;
+                n = m < 0 ? 0 : (size_t) m;
+                break;
         default:
                 return err_kind(reterr, ERR_NOT_SUPPORTED, -EOPNOTSUPP,
-                                "its data is compressed with LZO for another sector size, which "
-                                "this kernel does not take; send without --compressed-data");
+                                "its data is compressed in an unknown way");
         }
         if (r < 0)
                 return r;
