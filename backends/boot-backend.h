@@ -12,6 +12,7 @@ typedef struct BootFacts {
         bool next_known; /* false: it would take something that is no slot */
         char *trial;     /* the slot whose boots are counted */
         int tries_left;  /* of that slot; -1: nothing is counted */
+        char *fallback; /* the slot that the loader goes back to when that one fails; NULL: no slot */
         char *exhausted; /* the slot that used up its tries and was left by the loader */
         char *problem; /* why the loader does not follow us, one sentence with the way out; NULL: it does */
 } BootFacts;

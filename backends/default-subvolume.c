@@ -198,6 +198,8 @@ static int ds_facts(BootBackend *b, const SlotList *slots, BootFacts *ret, Err *
         r = next ? str_set(&f.next, next->id) : 0;
         if (r >= 0 && rec.target && rec.target_id == key) {
                 r = str_set(&f.trial, rec.target);
+                if (r >= 0)
+                        r = str_set(&f.fallback, rec.fallback);
                 f.tries_left = (int) rec.tries_left;
         } else if (r >= 0 && rec.target && rec.tries_left == 0)
                 r = str_set(&f.exhausted, rec.target);
@@ -331,7 +333,7 @@ static bool already_good(int top_fd, const char *slot_id) {
 
         return name_ok(slot_id) && path &&
                file_read_at(top_fd, path, RECORD_MAX * 4, &text, &size, NULL) >= 0 &&
-               slot_parse(text, size, &slot, NULL) >= 0 && slot.state == SLOT_GOOD;
+               slot_parse(text, size, &slot, NULL) >= 0 && slot_proven(&slot);
 }
 
 int default_subvolume_count(const char *device, char **ret_text, Err **reterr) {

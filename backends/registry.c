@@ -33,6 +33,7 @@ BootBackend *boot_backend_close(BootBackend *b) {
 void boot_facts_done(BootFacts *f) {
         free(f->next);
         free(f->trial);
+        free(f->fallback);
         free(f->exhausted);
         free(f->problem);
         *f = (BootFacts){.tries_left = -1};

@@ -54,8 +54,9 @@ typedef struct SlotOps {
         /* Writes the slot's facts. Durable; old or new after a power cut. */
         int (*record)(SlotBackend *b, const Slot *slot, Err **reterr);
 
-        /* Takes the slot away, at once or not at all; its space comes back with reclaim(). Absent is fine. Durable. */
-        int (*discard)(SlotBackend *b, const char *id, Err **reterr);
+        /* Takes slots away (@ids ends with NULL), each at once or not at all; their space comes back with reclaim(). Absent is
+         * fine. Durable. */
+        int (*discard)(SlotBackend *b, const char *const ids[], Err **reterr);
 
         /* Empties every quarantine, and what discard() left. Durable. *@ret_count: how many were found, may be NULL. */
         int (*clean)(SlotBackend *b, unsigned *ret_count, Err **reterr);

@@ -49,11 +49,15 @@ Slot *slot_booted(const SlotList *l) {
         return NULL;
 }
 
+bool slot_proven(const Slot *s) {
+        return s->state == SLOT_GOOD && !s->transaction;
+}
+
 Slot *slot_newest_good(const SlotList *l, const Slot *except) {
         Slot *best = NULL;
 
         slots_foreach (s, l)
-                if (s->state == SLOT_GOOD && s != except && (!best || s->blessed >= best->blessed))
+                if (slot_proven(s) && s != except && (!best || s->blessed >= best->blessed))
                         best = s;
         return best;
 }

@@ -50,6 +50,9 @@ DEFINE_CLEANUP(SlotList, slot_list_free)
 Slot *slot_find(const SlotList *l, const char *id);
 Slot *slot_booted(const SlotList *l);
 
+/* Has it proven itself? Not while a transaction changes it. */
+bool slot_proven(const Slot *s);
+
 /* The most recently proven slot that is still good and is not @except (may be NULL). */
 Slot *slot_newest_good(const SlotList *l, const Slot *except);
 

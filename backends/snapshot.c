@@ -249,8 +249,7 @@ static int snapshot_record(SlotBackend *b, const Slot *slot, Err **reterr) {
         return r < 0 ? err_add(reterr, r, "record slot %s", slot->id) : 0;
 }
 
-static int snapshot_discard(SlotBackend *b, const char *id, Err **reterr) {
-        Snapshot *s = to_snapshot(b);
+static int discard_one(Snapshot *s, const char *id, Err **reterr) {
         _cleanup_(freep) char *gone = str_printf(GONE "%s", id);
         int r;
 
@@ -262,9 +261,16 @@ static int snapshot_discard(SlotBackend *b, const char *id, Err **reterr) {
                         errno != ENOENT)
                 return err_sys(reterr, errno, "discard slot %s", id);
         r = remove_tree(s->staging_fd, gone, QUARANTINE_DEPTH, reterr);
-        if (r >= 0)
-                r = fs_sync(s->top_fd, reterr);
         return r < 0 ? err_add(reterr, r, "discard slot %s", id) : 0;
+}
+
+static int snapshot_discard(SlotBackend *b, const char *const ids[], Err **reterr) {
+        Snapshot *s = to_snapshot(b);
+        int r = 0;
+
+        for (; r >= 0 && *ids; ids++)
+                r = discard_one(s, *ids, reterr);
+        return r < 0 ? r : fs_sync(s->top_fd, reterr);
 }
 
 static int snapshot_clean(SlotBackend *b, unsigned *ret_count, Err **reterr) {

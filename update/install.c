@@ -208,7 +208,8 @@ static int step_place(Job *j, void *context, Err **reterr) {
 static void undo_place(Job *j, void *context) {
         Install *in = context;
 
-        (void) j->m->slots->ops->discard(j->m->slots, in->plan.slot, NULL);
+        (void) j->m->slots->ops->discard(
+                        j->m->slots, (const char *const[]){in->plan.slot, NULL}, NULL);
 }
 
 static int step_arm(Job *j, void *context, Err **reterr) {
@@ -236,7 +237,8 @@ static void undo_arm(Job *j, void *context) {
                 return;
         before = slot_find(j->facts.slots, in->plan.next);
         if (before)
-                (void) j->m->boot->ops->arm(j->m->boot, before, 0, NULL, NULL);
+                (void) slot_arm(j, in->plan.next, slot_proven(before) ? 0 : j->m->config->tries,
+                                NULL);
 }
 
 static const Step steps[] = {

@@ -137,8 +137,7 @@ const char *facts_protects(const Facts *f, const Slot *s, ErrKind *ret_kind) {
                 return "it boots next";
         if (booted && str_eq(booted->fallback, s->id))
                 return "the open transaction falls back to it";
-        if ((facts_on_trial(f, booted) || facts_on_trial(f, facts_next(f))) &&
-                        s == slot_newest_good(f->slots, NULL))
+        if (str_eq(f->boot.fallback, s->id))
                 return "it is what the trial falls back to";
         *ret_kind = ERR_SLOT_PINNED;
         return s->pinned ? "it is pinned; unpin it first" : NULL;

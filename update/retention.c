@@ -6,10 +6,23 @@
 enum { RECLAIM_SECONDS = 20 };
 
 /* Boot loader first: nothing may point at a slot that is going. */
-static int remove_slot(Job *j, const Slot *s, Err **reterr) {
-        int r = j->m->boot->ops->forget ? j->m->boot->ops->forget(j->m->boot, s, reterr) : 0;
+static int remove_slots(Job *j, const Slot *const slots[], size_t n, Err **reterr) {
+        _cleanup_(freep) const char **ids = calloc(n + 1, sizeof(*ids));
+        int r = 0;
 
-        return r < 0 ? r : j->m->slots->ops->discard(j->m->slots, s->id, reterr);
+        if (!ids)
+                return err_new(reterr, ENOMEM, "out of memory");
+        for (size_t i = 0; r >= 0 && i < n; i++) {
+                ids[i] = slots[i]->id;
+                if (j->m->boot->ops->forget)
+                        r = j->m->boot->ops->forget(j->m->boot, slots[i], reterr);
+        }
+        if (r >= 0)
+                r = j->m->slots->ops->discard(j->m->slots, ids, reterr);
+        /* the slots are gone either way; their space comes when the cleaner has been there */
+        if (r >= 0)
+                (void) j->m->slots->ops->reclaim(j->m->slots, RECLAIM_SECONDS * USEC_PER_SEC, NULL);
+        return r;
 }
 
 /* While something is on trial only what is of no use to anybody goes: nothing old is deleted before the new is proven. */
@@ -44,25 +57,20 @@ static unsigned count_newer_good(const Facts *f, const Slot *s) {
 }
 
 int retention_apply(Job *j, unsigned *ret_count, Err **reterr) {
+        _cleanup_(freep) const Slot **going = calloc(j->facts.slots->n + 1, sizeof(*going));
         unsigned count = 0;
-        int r = 0;
+        int r;
 
+        if (!going)
+                return err_new(reterr, ENOMEM, "out of memory");
         if (!j->m->slots->ops->discard)
                 return 0;
-        slots_foreach (s, j->facts.slots) {
-                if (retention_keeps(j->m->config, &j->facts, s, count_newer_good(&j->facts, s)))
-                        continue;
-                if (j->phase == PHASE_PRUNE && !j->no_return &&
-                                j->sink->cancelled(j->sink->userdata))
-                        return err_kind(reterr, ERR_CANCELLED, ECANCELED,
-                                        "cancelled after %u slots were deleted", count);
-                r = remove_slot(j, s, reterr);
-                if (r < 0)
-                        return r;
-                count++;
-        }
-        if (count > 0)
-                (void) j->m->slots->ops->reclaim(j->m->slots, RECLAIM_SECONDS * USEC_PER_SEC, NULL);
+        slots_foreach (s, j->facts.slots)
+                if (!retention_keeps(j->m->config, &j->facts, s, count_newer_good(&j->facts, s)))
+                        going[count++] = s;
+        r = count > 0 ? remove_slots(j, going, count, reterr) : 0;
+        if (r < 0)
+                return r;
         if (ret_count)
                 *ret_count = count;
         return 0;
@@ -88,11 +96,8 @@ int job_prune(Job *j, Err **reterr) {
 }
 
 static int step_discard(Job *j, void *context, Err **reterr) {
-        int r = remove_slot(j, slot_find(j->facts.slots, context), reterr);
-
-        if (r >= 0)
-                (void) j->m->slots->ops->reclaim(j->m->slots, RECLAIM_SECONDS * USEC_PER_SEC, NULL);
-        return r;
+        return remove_slots(
+                        j, (const Slot *const[]){slot_find(j->facts.slots, context)}, 1, reterr);
 }
 
 static const Step discard_steps[] = {{PHASE_PRUNE, step_discard, NULL, true}};

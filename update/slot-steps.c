@@ -2,6 +2,7 @@
 #include "update/slot-steps.h"
 #include "backends/kernel.h"
 #include "os/file.h"
+#include "update/records.h"
 
 int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **reterr) {
         _cleanup_(strv_freep) char **kernels = NULL;
@@ -74,4 +75,15 @@ int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **r
 int slot_set_good(Job *j, Slot *s, const char *reason, Err **reterr) {
         s->blessed = facts_next_blessing(&j->facts);
         return slot_set_state(j, s, SLOT_GOOD, reason, reterr);
+}
+
+int slot_condemn(Machine *m, Slot *s, const char *reason, Err **reterr) {
+        int r = refused_add(m->state_fd, s->version, reason, reterr);
+
+        if (r < 0 || s->state == SLOT_BAD)
+                return r;
+        s->state = SLOT_BAD;
+        if (str_set(&s->reason, reason) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        return m->slots->ops->record(m->slots, s, reterr);
 }

@@ -18,8 +18,14 @@ int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **r
 /* Marks the slot good, as the most recently proven one. */
 int slot_set_good(Job *j, Slot *s, const char *reason, Err **reterr);
 
+/* The slot is bad and its version refused from now on. */
+int slot_condemn(Machine *m, Slot *s, const char *reason, Err **reterr);
+
 /* Commit's last step: the booted slot @s is staged again, under the name that it gives itself now. */
 int transaction_close(Job *j, Slot *s, Err **reterr);
 
 /* The slot that a transaction changed is bad; @what ends the sentence "transaction t5 ...". */
 int transaction_condemn(Machine *m, Slot *s, const char *what, Err **reterr);
+
+/* As if begin had never been: nothing was changed under this transaction. */
+int transaction_forget(Machine *m, Slot *s, Err **reterr);

@@ -25,24 +25,6 @@ static int switch_set(Switch *s, const Slot *target, const Slot *left, Err **ret
         return 0;
 }
 
-/* Refused first: a cut after this leaves a version that is not installed again, and a switch that the user repeats. */
-static int step_refuse(Job *j, void *context, Err **reterr) {
-        Switch *s = context;
-        const Slot *left = slot_find(j->facts.slots, s->left);
-
-        if (!left)
-                return 0;
-        return refused_add(j->m->state_fd, left->version, s->reason, reterr);
-}
-
-static void undo_refuse(Job *j, void *context) {
-        Switch *s = context;
-        const Slot *left = slot_find(j->facts.slots, s->left);
-
-        if (left && left->state != SLOT_BAD)
-                (void) refused_remove(j->m->state_fd, left->version, NULL);
-}
-
 static int step_switch(Job *j, void *context, Err **reterr) {
         Switch *s = context;
         Slot *target;
@@ -67,12 +49,11 @@ static int step_condemn(Job *j, void *context, Err **reterr) {
 
         if (!left)
                 return 0;
-        r = slot_set_state(j, left, SLOT_BAD, s->reason, reterr);
+        r = slot_condemn(j->m, left, s->reason, reterr);
         return r < 0 ? r : job_refresh(j, reterr);
 }
 
 static const Step steps[] = {
-                {PHASE_RECORD, step_refuse, undo_refuse, false},
                 {PHASE_ARM, step_switch, NULL, true},
                 {PHASE_CONDEMN, step_condemn, NULL, true},
 };
@@ -104,7 +85,11 @@ static int pick_target(const Facts *f, const char *id, const Slot **ret, Err **r
         int r;
 
         if (!*id) {
-                const Slot *found = default_target(f);
+                const Slot *found = default_target(f), *next = facts_next(f);
+
+                if (next && next != facts_booted(f) && next->state == SLOT_GOOD)
+                        return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY,
+                                        "slot %s boots next already", next->id);
 
                 if (!found)
                         return err_kind(reterr, ERR_NO_FALLBACK, ENOENT,
@@ -229,6 +214,12 @@ int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr) {
         if (s->state == SLOT_INCOMPLETE)
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "slot %s is incomplete; discard it", s->id);
+        if (str_eq(j->facts.boot.fallback, s->id))
+                return err_kind(reterr, ERR_NO_FALLBACK, EBUSY,
+                                "slot %s is what the trial of slot %s falls back to; end that "
+                                "first with 'abctl mark good' or "
+                                "'abctl rollback'",
+                                s->id, j->facts.boot.trial);
         if (s == facts_next(&j->facts)) {
                 const Slot *booted = facts_booted(&j->facts);
 

@@ -49,7 +49,7 @@ static int step_place(Job *j, void *context, Err **reterr) {
 static void undo_place(Job *j, void *context) {
         Transaction *t = context;
 
-        (void) j->m->slots->ops->discard(j->m->slots, t->slot, NULL);
+        (void) j->m->slots->ops->discard(j->m->slots, (const char *const[]){t->slot, NULL}, NULL);
 }
 
 static int set_transaction(Job *j, const char *id, const char *fallback, Err **reterr) {
@@ -243,6 +243,12 @@ static int step_back(Job *j, void *context, Err **reterr) {
 
 static int step_condemn(Job *j, void *context, Err **reterr) {
         return transaction_condemn(j->m, slot_find(j->facts.slots, context), "was aborted", reterr);
+}
+
+int transaction_forget(Machine *m, Slot *s, Err **reterr) {
+        free(MOVE(s->transaction));
+        free(MOVE(s->fallback));
+        return m->slots->ops->record(m->slots, s, reterr);
 }
 
 int transaction_condemn(Machine *m, Slot *s, const char *what, Err **reterr) {

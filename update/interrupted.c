@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "update/interrupted.h"
+#include "update/records.h"
+#include "update/slot-steps.h"
+
+/* What the facts say of a job that was cut off. */
+typedef enum Outcome {
+        OUTCOME_BEFORE, /* the machine is as before it */
+        OUTCOME_DONE,   /* it had done what was asked, or recovery has finished it */
+        OUTCOME_PARTLY, /* safe, but only a person knows what was asked for */
+        _OUTCOME_MAX,
+} Outcome;
+
+static const struct {
+        const char *text;
+        int status;
+} outcomes[_OUTCOME_MAX] = {
+                [OUTCOME_BEFORE] = {"the machine is as it was before", -EINTR},
+                [OUTCOME_DONE] = {"what it was asked for is done", 0},
+                [OUTCOME_PARTLY] = {"it is done in part or not at all; see 'abctl status' and ask "
+                                    "again",
+                                -EINTR},
+};
+
+static int discard_copy(Machine *m, const Slot *s, Err **reterr) {
+        return m->slots->ops->discard(m->slots, (const char *const[]){s->id, NULL}, reterr);
+}
+
+static int end_update(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
+        const Journal *jr = m->journal;
+        const Slot *s = slot_find(f->slots, jr->slot);
+        ErrKind kind;
+
+        *ret = OUTCOME_BEFORE;
+        if (!s)
+                return 0;
+        if (s == facts_next(f) || s->booted || str_eq(f->boot.exhausted, s->id)) {
+                *ret = OUTCOME_DONE;
+                return 0;
+        }
+        /* placed, not armed: as if it had never been */
+        if ((jr->phase != PHASE_PLACE && jr->phase != PHASE_ARM) || facts_protects(f, s, &kind))
+                return 0;
+        return discard_copy(m, s, reterr);
+}
+
+/* Rollback and mark bad: @from is the slot that is left. Once switched, the verdict on it follows. */
+static int end_switch(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
+        const Journal *jr = m->journal;
+        Slot *left = slot_find(f->slots, jr->from);
+        bool stays = str_eq(jr->slot, jr->from); /* mark bad of a slot that does not boot next */
+
+        if (!left) { /* a slot was armed by name, or the one that was left is gone */
+                *ret = str_eq(f->boot.next, jr->slot) ? OUTCOME_DONE : OUTCOME_PARTLY;
+                return 0;
+        }
+        if (stays ? jr->phase != PHASE_CONDEMN : !str_eq(f->boot.next, jr->slot)) {
+                *ret = OUTCOME_BEFORE;
+                return 0;
+        }
+        *ret = OUTCOME_DONE;
+        return slot_condemn(
+                        m, left, str_eq(jr->type, "mark") ? "marked bad" : "rolled back", reterr);
+}
+
+static int end_mark(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
+        const Slot *s = slot_find(f->slots, m->journal->slot);
+
+        if (m->journal->from)
+                return end_switch(m, f, ret, reterr);
+        *ret = s && slot_proven(s) ? OUTCOME_DONE : OUTCOME_BEFORE;
+        return 0;
+}
+
+/* Open only when the copy boots next: before that nobody was told to change anything. */
+static int end_begin(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
+        const Slot *copy = slot_find(f->slots, m->journal->slot);
+        Slot *booted = facts_booted(f);
+        ErrKind kind;
+        int r = 0;
+
+        *ret = OUTCOME_DONE;
+        if (copy && (copy->booted || (booted && booted->transaction && copy == facts_next(f))))
+                return 0;
+        *ret = OUTCOME_BEFORE;
+        if (booted && booted->transaction)
+                r = transaction_forget(m, booted, reterr);
+        return r < 0 || !copy || facts_protects(f, copy, &kind) ? r : discard_copy(m, copy, reterr);
+}
+
+static int end_commit(Machine *m, const Facts *f, Outcome *ret, Err **reterr _unused_) {
+        const Slot *s = slot_find(f->slots, m->journal->slot);
+
+        *ret = s && (!s->transaction || str_eq(f->boot.trial, s->id)) ? OUTCOME_DONE
+                                                                      : OUTCOME_BEFORE;
+        return 0;
+}
+
+static int end_abort(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
+        Slot *s = slot_find(f->slots, m->journal->from);
+
+        *ret = OUTCOME_DONE;
+        return s && s->transaction && !str_eq(f->boot.next, s->id)
+                               ? transaction_condemn(m, s, "was aborted", reterr)
+                               : 0;
+}
+
+static int end_discard(Machine *m, const Facts *f, Outcome *ret, Err **reterr _unused_) {
+        *ret = slot_find(f->slots, m->journal->slot) ? OUTCOME_BEFORE : OUTCOME_DONE;
+        return 0;
+}
+
+static int end_other(
+                Machine *m _unused_, const Facts *f _unused_, Outcome *ret, Err **reterr _unused_) {
+        *ret = OUTCOME_PARTLY;
+        return 0;
+}
+
+static const struct {
+        const char *type;
+        int (*end)(Machine *m, const Facts *f, Outcome *ret, Err **reterr);
+} types[] = {
+                {"update", end_update},
+                {"rollback", end_switch},
+                {"mark", end_mark},
+                {"begin", end_begin},
+                {"commit", end_commit},
+                {"abort", end_abort},
+                {"discard", end_discard},
+                {"prune", end_other},
+                {"pin", end_other},
+};
+
+int interrupted_end(Machine *m, Facts *f, Err **reterr) {
+        Journal *jr = m->journal;
+        int (*end)(Machine *, const Facts *, Outcome *, Err **) = end_other;
+        _cleanup_(freep) char *text = NULL;
+        Outcome outcome;
+        int r;
+
+        if (!jr || jr->phase == PHASE_IDLE)
+                return 0;
+        for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+                if (str_eq(types[i].type, jr->type))
+                        end = types[i].end;
+        r = end(m, f, &outcome, reterr);
+        if (r < 0)
+                return err_add(reterr, r, "end the %s job %" PRIu64 " that was cut off",
+                                str_or(jr->type, "?"), jr->job);
+        text = str_printf("%s in phase %s; %s",
+                        str_eq(jr->boot_id, m->boot_id) ? "its worker died"
+                                                        : "the machine went down",
+                        phase_to_string(jr->phase), outcomes[outcome].text);
+        if (!text)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = job_history(m, jr->job, jr->started, str_or(jr->type, "?"), jr->slot, jr->version,
+                        outcomes[outcome].status,
+                        outcomes[outcome].status < 0 ? err_kind_name(ERR_WORKER_DIED) : "", text,
+                        reterr);
+        if (r < 0)
+                return r;
+        journal_reset(jr);
+        return journal_write(jr, reterr);
+}
