@@ -30,11 +30,15 @@ int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **rete
         return r;
 }
 
-int slot_arm(Job *j, const char *id, unsigned tries, Err **reterr) {
+int slot_arm(Job *j, const char *slot_id, unsigned tries, Err **reterr) {
+        /* of its own: callers take it from the facts, which are read anew in here */
+        _cleanup_(freep) char *id = strdup(slot_id);
         BootBackend *boot = j->m->boot;
         const Slot *booted, *fallback, *slot, *next;
         int r;
 
+        if (!id)
+                return err_new(reterr, ENOMEM, "out of memory");
         if (!boot->ops->arm)
                 return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP, "Boot=%s cannot switch",
                                 boot->ops->name);
