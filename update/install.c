@@ -114,6 +114,7 @@ static void undo_prepare(Job *j, void *context) {
         /* the engine may hold subvolumes in there open */
         in->stream = stream_free(in->stream);
         in->image_fd = fd_close(in->image_fd);
+        free(MOVE(j->slot)); /* it never came to be */
         (void) j->m->slots->ops->clean(j->m->slots, NULL, NULL);
 }
 
