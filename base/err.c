@@ -51,6 +51,8 @@ static const struct {
                 [ERR_NOT_CANCELLABLE] = {"NotCancellable", EXIT_FAILED},
                 [ERR_WORKER_DIED] = {"WorkerDied", EXIT_FAILED},
                 [ERR_NO_MEMORY] = {"NoMemory", EXIT_FAILED},
+                [ERR_ACCESS_DENIED] = {"AccessDenied", EXIT_REFUSED},
+                [ERR_NO_DAEMON] = {"NoDaemon", EXIT_FAILED},
 };
 
 static ErrKind kind_of_code(int code) {

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "client/facts.h"
+#include "client/bus.h"
+#include "dbus/api.h"
+
+char *facts_slot_id(const char *path) {
+        char *id = NULL;
+        int r = sd_bus_path_decode(path, API_SLOT_PATH, &id);
+
+        if (r < 0)
+                return NULL;
+        return r == 0 ? strdup("") : id;
+}
+
+int facts_machine(Client *c, json_object **ret, Err **reterr) {
+        static const char *const paths[] = {"booted", "next", "good"};
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_(json_unrefp) json_object *o = NULL;
+        int r = bus_get_all(c, API_PATH, API_MANAGER_INTERFACE, &reply, reterr);
+
+        if (r < 0)
+                return r;
+        r = json_from_bus(reply, &o);
+        for (size_t i = 0; i < ARRAY_SIZE(paths) && r >= 0; i++) {
+                _cleanup_(freep) char *id = facts_slot_id(jstr(o, paths[i]));
+
+                r = id ? jset_str(o, paths[i], id) : -ENOMEM;
+        }
+        if (r < 0)
+                return bus_broken(r, reterr);
+        *ret = MOVE(o);
+        return 0;
+}
+
+static int mark_slot(json_object *slot, json_object *machine) {
+        static const char *const marks[] = {"booted", "next", "good"};
+        int r = 0;
+
+        for (size_t i = 0; i < ARRAY_SIZE(marks) && r >= 0; i++)
+                r = jset_bool(slot, marks[i], str_eq(jstr(machine, marks[i]), jstr(slot, "id")));
+        return r;
+}
+
+/* Numbers rise, so the newest comes first; configured names stand in their own order. */
+static int compare_slots(const void *a, const void *b) {
+        const char *x = jstr(*(json_object *const *) a, "id");
+        const char *y = jstr(*(json_object *const *) b, "id");
+        uint64_t i, j;
+
+        if (parse_u64(x, &i) >= 0 && parse_u64(y, &j) >= 0)
+                return i < j ? 1 : i > j ? -1 : 0;
+        return strverscmp(x, y);
+}
+
+static int list_slots(Client *c, json_object *slots, Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        const char *id, *state, *version, *reason, *path;
+        uint64_t created;
+        int pinned, r;
+
+        r = bus_method(c, "ListSlots", &m, reterr);
+        if (r >= 0)
+                r = bus_call(c, m, /* timeout= */ 0, &reply, reterr);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(reply, 'a', "(sssstbo)");
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(sssstbo)", &id, &state, &version,
+                                          &reason, &created, &pinned, &path)) > 0) {
+                json_object *o = json_object_new_object();
+
+                r = jset_str(o, "id", id);
+                if (r >= 0)
+                        r = jset_str(o, "state", state);
+                if (r >= 0)
+                        r = jset_str(o, "version", version);
+                if (r >= 0)
+                        r = jset_str(o, "reason", reason);
+                if (r >= 0)
+                        r = jset_u64(o, "created", created);
+                if (r >= 0)
+                        r = jset_bool(o, "pinned", pinned);
+                if (r >= 0)
+                        r = jappend(slots, o);
+                else
+                        json_object_put(o);
+        }
+        return r < 0 ? bus_broken(r, reterr) : 0;
+}
+
+/* All objects of the daemon that have @interface, into @array. */
+static int managed_objects(Client *c, const char *interface, json_object *array, Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_(json_unrefp) json_object *all = NULL;
+        int r = bus_open(c, reterr);
+
+        if (r < 0)
+                return r;
+        r = sd_bus_message_new_method_call(c->bus, &m, API_NAME, API_PATH,
+                        "org.freedesktop.DBus.ObjectManager", "GetManagedObjects");
+        if (r < 0)
+                return bus_broken(r, reterr);
+        r = bus_call(c, m, /* timeout= */ 0, &reply, reterr);
+        if (r < 0)
+                return r;
+        r = json_from_bus(reply, &all);
+        if (r < 0)
+                return bus_broken(r, reterr);
+        json_object_object_foreach(all, path, interfaces) {
+                json_object *o = NULL;
+
+                (void) path;
+                if (json_object_object_get_ex(interfaces, interface, &o))
+                        r = jappend(array, json_object_get(o));
+                if (r < 0)
+                        return bus_broken(r, reterr);
+        }
+        return 0;
+}
+
+int facts_slots(Client *c, json_object *machine, bool full, json_object **ret, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *slots = json_object_new_array();
+        int r;
+
+        if (!slots)
+                return bus_broken(-ENOMEM, reterr);
+        if (full)
+                r = managed_objects(c, API_SLOT_INTERFACE, slots, reterr);
+        else
+                r = list_slots(c, slots, reterr);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < json_object_array_length(slots) && r >= 0; i++)
+                r = mark_slot(json_object_array_get_idx(slots, i), machine);
+        if (r < 0)
+                return bus_broken(r, reterr);
+        json_object_array_sort(slots, compare_slots);
+        *ret = MOVE(slots);
+        return 0;
+}
+
+/* One job; a job that has ended meanwhile is no error, then @array stays as it is. */
+static int add_job(Client *c, json_object *array, const char *path, Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
+        _cleanup_(err_freep) Err *gone = NULL;
+        json_object *job = NULL;
+        int r = bus_get_all(c, path, API_JOB_INTERFACE, &reply, &gone);
+
+        if (r < 0)
+                return err_kind_of(gone) == ERR_NO_DAEMON
+                                       ? err_kind(reterr, ERR_NO_DAEMON, r, "%s", err_text(gone))
+                                       : 0;
+        r = json_from_bus(reply, &job);
+        if (r >= 0)
+                r = jappend(array, job);
+        return r < 0 ? bus_broken(r, reterr) : 0;
+}
+
+int facts_jobs(Client *c, json_object **ret, Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_(json_unrefp) json_object *jobs = json_object_new_array();
+        const char *path;
+        int r;
+
+        if (!jobs)
+                return bus_broken(-ENOMEM, reterr);
+        r = bus_method(c, "ListJobs", &m, reterr);
+        if (r >= 0)
+                r = bus_call(c, m, /* timeout= */ 0, &reply, reterr);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(reply, 'a', "(tssdo)");
+        while (r >= 0 && (r = sd_bus_message_read(
+                                          reply, "(tssdo)", NULL, NULL, NULL, NULL, &path)) > 0) {
+                r = add_job(c, jobs, path, reterr);
+                if (r < 0)
+                        return r;
+        }
+        if (r < 0)
+                return bus_broken(r, reterr);
+        *ret = MOVE(jobs);
+        return 0;
+}
+
+json_object *facts_find_slot(json_object *slots, const char *id) {
+        for (size_t i = 0; slots && i < json_object_array_length(slots); i++) {
+                json_object *o = json_object_array_get_idx(slots, i);
+
+                if (str_eq(jstr(o, "id"), id))
+                        return o;
+        }
+        return NULL;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* client/facts.h - the machine as the daemon publishes it, as JSON. The keys are those that --json prints (abctl(1)).
+ * Reads only; prints nothing. */
+#pragma once
+
+#include "client/client.h"
+#include "client/json.h"
+
+/* The properties of the Manager; "booted", "next" and "good" are slot ids, "" where there is none. */
+int facts_machine(Client *c, json_object **ret, Err **reterr);
+
+/* The slots, newest first, each with "booted", "next" and "good" of @machine. @full adds sizes, kernel, devices: dearer
+ * with many slots. */
+int facts_slots(Client *c, json_object *machine, bool full, json_object **ret, Err **reterr);
+
+/* The running jobs with all properties. */
+int facts_jobs(Client *c, json_object **ret, Err **reterr);
+
+/* The id behind an object path of a slot, "" for "/". New string or NULL. */
+char *facts_slot_id(const char *path);
+
+/* Finds the slot with this id in an array of facts_slots(). Borrowed or NULL. */
+json_object *facts_find_slot(json_object *slots, const char *id);

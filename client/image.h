@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* client/image.h - IMAGE|-|URL as a descriptor for the daemon, with what can be told about it here. */
+#pragma once
+
+#include "client/download.h"
+
+typedef struct Image {
+        int fd;             /* opened for reading; -1 when closed */
+        char *name;         /* what people call it: the last component */
+        uint64_t size;      /* bytes, 0: not known */
+        Download *download; /* what feeds fd, NULL where fd is the image itself */
+} Image;
+
+/* Looks at what can be seen from here: there, readable, not a directory, not empty. */
+int image_open(const char *where, unsigned retries, Image *ret, Err **reterr);
+void image_done(Image *i);

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* client/status.c - the picture of the machine: what runs and why, what boots next, what is wrong. */
+#include "client/facts.h"
+#include "client/list.h"
+#include "client/out.h"
+#include "client/text.h"
+#include "client/verbs.h"
+
+#define STATUS_SLOTS_MAX 10
+#define LABEL_WIDTH      13
+
+static const struct {
+        const char *state, *meaning;
+        Paint colour;
+} states[] = {
+                {"steady", "the booted slot has proven itself and boots next", PAINT_GREEN},
+                {"updating", "a job is at work", PAINT_YELLOW},
+                {"staged", "another slot is armed and waits for the reboot", PAINT_YELLOW},
+                {"trial", "the booted slot has yet to prove itself", PAINT_YELLOW},
+                {"merging", "the old device is being merged away", PAINT_YELLOW},
+                {"fallback", "an update did not hold, and an older slot runs", PAINT_RED},
+};
+
+static void headline(json_object *machine) {
+        const char *state = jstr(machine, "state"), *meaning = "";
+        _cleanup_(freep) char *printable = str_printable(state);
+        Paint colour = PAINT_RED;
+
+        for (size_t i = 0; i < ARRAY_SIZE(states); i++)
+                if (str_eq(states[i].state, state)) {
+                        meaning = states[i].meaning;
+                        colour = states[i].colour;
+                }
+        printf("%s%s %s%s%s%s\n", paint(colour), term_utf8() ? "●" : "*", str_or(printable, ""),
+                        paint(PAINT_PLAIN), *meaning ? ": " : "", meaning);
+}
+
+/* "   Next boot: text", the text made harmless and painted. */
+static void row(const char *label, Paint colour, const char *fmt, ...) _printf_(3, 4);
+static void row(const char *label, Paint colour, const char *fmt, ...) {
+        _cleanup_(freep) char *text = NULL, *printable = NULL;
+        va_list ap;
+        int n;
+
+        va_start(ap, fmt);
+        n = vasprintf(&text, fmt, ap);
+        va_end(ap);
+        if (n < 0) {
+                text = NULL;
+                return;
+        }
+        printable = str_printable(text);
+        printf("%*s%s %s%s%s\n", LABEL_WIDTH, label, *label ? ":" : " ",
+                        colour != PAINT_PLAIN ? paint(colour) : "", str_or(printable, ""),
+                        colour != PAINT_PLAIN ? paint(PAINT_PLAIN) : "");
+}
+
+/* "slot 3, version 2.0, trial" or "none". */
+static char *slot_text(json_object *slots, const char *id) {
+        json_object *slot = facts_find_slot(slots, id);
+        const char *version = jstr(slot, "version");
+
+        if (!*id)
+                return strdup("none");
+        if (!slot)
+                return str_printf("slot %s", id);
+        return str_printf("slot %s%s%s, %s", id, *version ? ", version " : "", version,
+                        jstr(slot, "state"));
+}
+
+static void boot_rows(json_object *machine, json_object *slots) {
+        const char *booted = jstr(machine, "booted"), *next = jstr(machine, "next"),
+                   *good = jstr(machine, "good"), *reason = jstr(machine, "reason");
+        _cleanup_(freep) char *booted_text = slot_text(slots, booted);
+        _cleanup_(freep) char *next_text = slot_text(slots, next);
+        _cleanup_(freep) char *good_text = slot_text(slots, good);
+
+        if (*booted)
+                row("Booted", PAINT_BOLD, "%s", str_or(booted_text, ""));
+        else
+                row("Booted", PAINT_YELLOW, "none of the slots, version %s",
+                                *jstr(machine, "version") ? jstr(machine, "version") : "unknown");
+        if (*reason)
+                row("", PAINT_PLAIN, "%s", reason);
+        if (str_eq(booted, next) && *next)
+                row("Next boot", PAINT_PLAIN, "the same");
+        else
+                row("Next boot", *next ? PAINT_YELLOW : PAINT_RED, "%s", str_or(next_text, ""));
+        if (!*good)
+                row("Last good", PAINT_RED, "none: there is nothing to go back to");
+        else if (str_eq(good, booted))
+                row("Last good", PAINT_PLAIN, "the booted slot");
+        else
+                row("Last good", PAINT_PLAIN, "%s", str_or(good_text, ""));
+        if (jbool(machine, "reboot-required"))
+                row("Reboot", PAINT_YELLOW, "required to start %s",
+                                *next ? str_or(next_text, "") : "the new version");
+}
+
+static void job_rows(json_object *jobs) {
+        for (size_t i = 0; i < json_object_array_length(jobs); i++) {
+                json_object *j = json_object_array_get_idx(jobs, i);
+                char done[16], total[16];
+                uint64_t n = ju64(j, "bytes-total");
+
+                if (n > 0)
+                        row("Job", PAINT_YELLOW, "%" PRIu64 " %s: %s, %.0f %% (%s of %s)",
+                                        ju64(j, "id"), jstr(j, "type"), jstr(j, "phase"),
+                                        100 * jdouble(j, "progress"),
+                                        format_bytes(done, ju64(j, "bytes-done")),
+                                        format_bytes(total, n));
+                else
+                        row("Job", PAINT_YELLOW, "%" PRIu64 " %s: %s, %.0f %%", ju64(j, "id"),
+                                        jstr(j, "type"), jstr(j, "phase"),
+                                        100 * jdouble(j, "progress"));
+        }
+}
+
+static void trust_rows(json_object *machine) {
+        const char *verification = jstr(machine, "verification");
+        json_object *problems = jarray(machine, "problems");
+
+        if (*jstr(machine, "transaction"))
+                row("Transaction", PAINT_YELLOW,
+                                "%s is open: 'abctl commit' or 'abctl abort' ends it",
+                                jstr(machine, "transaction"));
+        if (*jstr(machine, "backend"))
+                row("Backend", PAINT_PLAIN, "%s, booted by %s", jstr(machine, "backend"),
+                                jstr(machine, "boot-backend"));
+        if (str_eq(verification, "none"))
+                row("Verification", PAINT_RED,
+                                "none: whoever can hand in an image owns this machine");
+        else if (*verification)
+                row("Verification", PAINT_PLAIN, "%s", verification);
+        for (size_t i = 0; problems && i < json_object_array_length(problems); i++)
+                row(i == 0 ? "Problem" : "", PAINT_RED, "%s",
+                                json_object_get_string(json_object_array_get_idx(problems, i)));
+        if (problems && json_object_array_length(problems) > 0)
+                row("", PAINT_PLAIN, "'abctl check' says what to do");
+}
+
+static int status_json(Client *c, json_object *machine, Err **reterr) {
+        json_object *slots = NULL, *jobs = NULL;
+        int r = facts_slots(c, machine, /* full= */ true, &slots, reterr);
+
+        if (r < 0)
+                return r;
+        r = jset(machine, "slots", slots);
+        if (r < 0)
+                return err_sys(reterr, r, "Cannot print the status");
+        r = facts_jobs(c, &jobs, reterr);
+        if (r < 0)
+                return r;
+        r = jset(machine, "jobs", jobs);
+        if (r < 0)
+                return err_sys(reterr, r, "Cannot print the status");
+        out_json(c, machine);
+        return 0;
+}
+
+static int status_text(Client *c, json_object *machine, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *slots = NULL, *jobs = NULL;
+        int r = facts_slots(c, machine, /* full= */ false, &slots, reterr);
+
+        if (r >= 0)
+                r = facts_jobs(c, &jobs, reterr);
+        if (r < 0 || c->opt.quiet)
+                return r;
+        term_page(c);
+        headline(machine);
+        boot_rows(machine, slots);
+        job_rows(jobs);
+        trust_rows(machine);
+        printf("\n");
+        return slots_print(slots, STATUS_SLOTS_MAX, /* full= */ false, reterr);
+}
+
+int verb_status(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *machine = NULL;
+        bool reboot;
+        int r = facts_machine(c, &machine, reterr);
+
+        if (r < 0)
+                return r;
+        reboot = jbool(machine, "reboot-required");
+        r = c->json != JSON_OFF ? status_json(c, machine, reterr) : status_text(c, machine, reterr);
+        if (r < 0)
+                return r;
+        return c->opt.exit_code && reboot ? EXIT_REBOOT : EXIT_DONE;
+}

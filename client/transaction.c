@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* client/transaction.c - a slot that is open for a package manager, from begin to commit or abort. */
+#include "client/facts.h"
+#include "client/job.h"
+#include "client/out.h"
+#include "client/verbs.h"
+
+static int print_begun(const Client *c, sd_bus_message *reply, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *o = NULL;
+        _cleanup_(freep) char *slot = NULL;
+        const char *transaction, *path;
+        int r = sd_bus_message_read(reply, "so", &transaction, &path);
+
+        if (r < 0)
+                return bus_broken(r, reterr);
+        slot = facts_slot_id(path);
+        if (!slot)
+                return bus_broken(-EBADMSG, reterr);
+        if (c->json != JSON_OFF) {
+                o = json_object_new_object();
+                r = jset_str(o, "transaction", transaction);
+                if (r >= 0)
+                        r = jset_str(o, "slot", slot);
+                if (r < 0)
+                        return bus_broken(r, reterr);
+                out_json(c, o);
+        } else
+                say(c,
+                                "Transaction %s is open on slot %s. 'abctl commit' makes it the "
+                                "next boot, "
+                                "'abctl abort' drops it.",
+                                transaction, slot);
+        return EXIT_DONE;
+}
+
+int verb_begin(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_(job_end_done) JobEnd end = {0};
+        int r = bus_method(c, "Begin", &m, reterr);
+
+        if (r < 0)
+                return r;
+        if (c->opt.in_place)
+                r = sd_bus_message_append(m, "a{sv}", 1, "in-place", "b", 1);
+        else
+                r = sd_bus_message_append(m, "a{sv}", 0);
+        if (r < 0)
+                return bus_broken(r, reterr);
+        r = job_run(c, m, /* download= */ NULL, &end, reterr);
+        if (r < 0)
+                return r;
+        return end.reply ? print_begun(c, end.reply, reterr) : bus_broken(-EBADMSG, reterr);
+}
+
+/* The one that the person named, or the one that is open. New string. */
+static int find_transaction(Client *c, int argc, char *argv[], char **ret, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *machine = NULL;
+        int r = 0;
+
+        if (argc == 0) {
+                r = facts_machine(c, &machine, reterr);
+                if (r < 0)
+                        return r;
+                if (!*jstr(machine, "transaction"))
+                        return err_kind(reterr, ERR_NO_TRANSACTION, ENOENT,
+                                        "No transaction is open");
+        }
+        *ret = strdup(argc > 0 ? argv[0] : jstr(machine, "transaction"));
+        return *ret ? 0 : bus_broken(-ENOMEM, reterr);
+}
+
+int verb_commit(Client *c, int argc, char *argv[], Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_(freep) char *transaction = NULL;
+        int r = find_transaction(c, argc, argv, &transaction, reterr);
+
+        if (r >= 0)
+                r = bus_method(c, "Commit", &m, reterr);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "sa{sv}", transaction, 0);
+        return r < 0 ? bus_broken(r, reterr) : job_verb(c, m, /* download= */ NULL, reterr);
+}
+
+int verb_abort(Client *c, int argc, char *argv[], Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_(freep) char *transaction = NULL;
+        int r = find_transaction(c, argc, argv, &transaction, reterr);
+
+        if (r >= 0)
+                r = bus_method(c, "Abort", &m, reterr);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "s", transaction);
+        return r < 0 ? bus_broken(r, reterr) : job_verb(c, m, /* download= */ NULL, reterr);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* client/update.c - a new version: from a file, a pipe or a URL into a slot. */
+#include "client/image.h"
+#include "client/job.h"
+#include "client/out.h"
+#include "client/text.h"
+#include "client/verbs.h"
+
+#define RETRIES_DEFAULT 5
+#define RETRIES_MAX     100
+
+static int wrong_use(Err **reterr, const char *what) {
+        return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "%s", what);
+}
+
+static int check_options(const Options *o, const char *image, uint64_t *ret_retries, Err **reterr) {
+        *ret_retries = RETRIES_DEFAULT;
+        if (o->retries && (parse_u64(o->retries, ret_retries) < 0 || *ret_retries > RETRIES_MAX))
+                return wrong_use(reterr, "--retries= wants a number from 0 to 100");
+        if (o->detach && strstr(image, "://"))
+                return wrong_use(reterr,
+                                "--detach cannot go with a URL, which abctl itself loads: use "
+                                "'systemd-run abctl update URL'");
+        if (o->detach && o->reboot)
+                return wrong_use(reterr, "--reboot waits for the end and --detach does not: "
+                                         "choose one");
+        if (o->no_arm && o->reboot)
+                return wrong_use(reterr, "--reboot would start the old version again with "
+                                         "--no-arm: choose one");
+        if (o->dry_run && (o->detach || o->reboot))
+                return wrong_use(reterr, "--dry-run changes nothing: leave --reboot and --detach "
+                                         "out");
+        return 0;
+}
+
+static int check_host(const Client *c, const char *image, Err **reterr) {
+        if (sd_bus_can_send(c->bus, SD_BUS_TYPE_UNIX_FD) > 0)
+                return 0;
+        if (strstr(image, "://") || !c->opt.host)
+                return err_kind(reterr, ERR_NOT_SUPPORTED, ENOTSUP,
+                                "An image cannot be handed over this bus: run 'ssh %s abctl update "
+                                "%s'",
+                                str_or(c->opt.host, "HOST"), image);
+        return err_kind(reterr, ERR_NOT_SUPPORTED, ENOTSUP,
+                        "An open file cannot travel over ssh: run 'ssh %s abctl update - <%s'",
+                        c->opt.host, image);
+}
+
+static int append_string(sd_bus_message *m, const char *key, const char *value) {
+        return value ? sd_bus_message_append(m, "{sv}", key, "s", value) : 0;
+}
+
+static int append_flag(sd_bus_message *m, const char *key, bool value) {
+        return value ? sd_bus_message_append(m, "{sv}", key, "b", 1) : 0;
+}
+
+/* Only what was asked for goes into the options: a daemon refuses what it does not know. */
+static int append_options(sd_bus_message *m, const Options *o, const Image *image) {
+        int r = sd_bus_message_open_container(m, 'a', "{sv}");
+
+        if (r >= 0 && o->no_arm)
+                r = sd_bus_message_append(m, "{sv}", "arm", "b", 0);
+        if (r >= 0)
+                r = append_string(m, "version", o->as);
+        if (r >= 0)
+                r = append_string(m, "accept", o->accept);
+        if (r >= 0)
+                r = append_flag(m, "reinstall", o->reinstall);
+        if (r >= 0)
+                r = append_flag(m, "detach", o->detach);
+        if (r >= 0 && image->size > 0)
+                r = sd_bus_message_append(m, "{sv}", "size", "t", image->size);
+        return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+static int steps_json(const Client *c, sd_bus_message *m, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *steps = json_object_new_array();
+        const char *phase, *text;
+        uint64_t bytes;
+        int r = steps ? sd_bus_message_enter_container(m, 'a', "(sst)") : -ENOMEM;
+
+        while (r >= 0 && (r = sd_bus_message_read(m, "(sst)", &phase, &text, &bytes)) > 0) {
+                json_object *o = json_object_new_object();
+
+                r = jset_str(o, "phase", phase);
+                if (r >= 0)
+                        r = jset_str(o, "text", text);
+                if (r >= 0)
+                        r = jset_u64(o, "bytes", bytes);
+                if (r >= 0)
+                        r = jappend(steps, o);
+                else
+                        json_object_put(o);
+        }
+        if (r < 0)
+                return bus_broken(r, reterr);
+        if (c->progress == PROGRESS_JSON)
+                out_json_line(steps);
+        else
+                out_json(c, steps);
+        return 0;
+}
+
+static int steps_text(sd_bus_message *m, Err **reterr) {
+        static const Column columns[] = {{"PHASE", 0}, {"STEP", 0}, {"SIZE", SCOLS_FL_RIGHT}};
+        _cleanup_(table_freep) struct libscols_table *t = NULL;
+        const char *phase, *text;
+        char size[16];
+        uint64_t bytes;
+        int r = table_new(columns, ARRAY_SIZE(columns), &t, reterr);
+
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(m, 'a', "(sst)");
+        while (r >= 0 && (r = sd_bus_message_read(m, "(sst)", &phase, &text, &bytes)) > 0) {
+                struct libscols_line *line = table_line(t);
+
+                table_cell(line, 0, phase, PAINT_PLAIN);
+                table_cell(line, 1, text, PAINT_PLAIN);
+                table_cell(line, 2, bytes > 0 ? format_bytes(size, bytes) : "", PAINT_PLAIN);
+        }
+        if (r < 0)
+                return bus_broken(r, reterr);
+        r = table_print(t, reterr);
+        if (r >= 0)
+                printf("\nNothing was changed.\n");
+        return r;
+}
+
+static int plan(Client *c, sd_bus_message *m, const Image *image, Err **reterr) {
+        _cleanup_(job_end_done) JobEnd end = {0};
+        int r = job_run(c, m, image->download, &end, reterr);
+
+        if (r < 0)
+                return r;
+        if (!end.reply)
+                return bus_broken(-EBADMSG, reterr);
+        if (c->json != JSON_OFF || c->progress == PROGRESS_JSON)
+                r = steps_json(c, end.reply, reterr);
+        else
+                r = steps_text(end.reply, reterr);
+        return r < 0 ? r : EXIT_DONE;
+}
+
+int verb_update(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        _cleanup_(image_done) Image image = {.fd = -1};
+        uint64_t retries;
+        int r;
+
+        r = check_options(&c->opt, argv[0], &retries, reterr);
+        if (r >= 0)
+                r = bus_method(c, c->opt.dry_run ? "Plan" : "Update", &m, reterr);
+        if (r >= 0)
+                r = check_host(c, argv[0], reterr);
+        if (r >= 0)
+                r = image_open(argv[0], (unsigned) retries, &image, reterr);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "hs", image.fd, image.name);
+        if (r >= 0)
+                r = append_options(m, &c->opt, &image);
+        if (r < 0)
+                return bus_broken(r, reterr);
+        image.fd = fd_close(image.fd); /* the message has one of its own */
+        return c->opt.dry_run ? plan(c, m, &image, reterr) : job_verb(c, m, image.download, reterr);
+}
