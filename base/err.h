@@ -45,7 +45,7 @@ typedef enum ErrKind {
         ERR_WORKER_DIED,
         ERR_NO_MEMORY,
         ERR_ACCESS_DENIED, /* the policy does not let this caller do it; the bus says so in its own words */
-        ERR_NO_DAEMON,     /* the client alone: no bus, or nobody answers there */
+        ERR_NO_DAEMON, /* the client alone: no bus, or nobody answers there */
         _ERR_KIND_MAX,
         _ERR_KIND_INVALID = -EINVAL,
 } ErrKind;

@@ -80,47 +80,46 @@ int bus_get_all(Client *c, const char *path, const char *interface, sd_bus_messa
         return bus_call(c, m, /* timeout= */ 0, ret, reterr);
 }
 
-/* What the bus itself or its libraries say; ours are handled before. %1 in the text is what the bus said. */
+/* What the bus itself or its libraries say, and what a person can do; @quote: with their own words behind. */
 static const struct {
-        const char *name;
+        const char *name, *text; /* text NULL: what the bus said is all there is */
         ErrKind kind;
-        const char *text;
         bool quote;
 } foreign[] = {
-                {SD_BUS_ERROR_ACCESS_DENIED, ERR_ACCESS_DENIED,
+                {SD_BUS_ERROR_ACCESS_DENIED,
                                 "You may not do this: run it as root, or let a polkit rule allow "
                                 "it",
-                                true},
-                {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED, ERR_ACCESS_DENIED,
+                                ERR_ACCESS_DENIED, true},
+                {SD_BUS_ERROR_INTERACTIVE_AUTHORIZATION_REQUIRED,
                                 "This needs a password: run it on a terminal without "
                                 "--no-ask-password, or as root",
-                                false},
-                {SD_BUS_ERROR_SERVICE_UNKNOWN, ERR_NO_DAEMON,
+                                ERR_ACCESS_DENIED, false},
+                {SD_BUS_ERROR_SERVICE_UNKNOWN,
                                 "abupdated is not running, and the bus does not know how to start "
                                 "it: is it installed? See 'systemctl status abupdated'",
-                                false},
-                {SD_BUS_ERROR_NAME_HAS_NO_OWNER, ERR_NO_DAEMON,
+                                ERR_NO_DAEMON, false},
+                {SD_BUS_ERROR_NAME_HAS_NO_OWNER,
                                 "abupdated is not running: see 'systemctl status abupdated'",
-                                false},
-                {SD_BUS_ERROR_NO_REPLY, ERR_NO_DAEMON,
+                                ERR_NO_DAEMON, false},
+                {SD_BUS_ERROR_NO_REPLY,
                                 "abupdated went away or does not answer: 'journalctl -u abupdated' "
                                 "says why, 'abctl status' how the machine stands",
-                                false},
-                {SD_BUS_ERROR_TIMEOUT, ERR_NO_DAEMON,
+                                ERR_NO_DAEMON, false},
+                {SD_BUS_ERROR_TIMEOUT,
                                 "abupdated does not answer: 'journalctl -u abupdated' says why",
-                                false},
-                {SD_BUS_ERROR_DISCONNECTED, ERR_NO_DAEMON,
+                                ERR_NO_DAEMON, false},
+                {SD_BUS_ERROR_DISCONNECTED,
                                 "The bus went away: 'abctl status' says how the machine stands",
-                                false},
-                {SD_BUS_ERROR_UNKNOWN_METHOD, ERR_NOT_SUPPORTED,
+                                ERR_NO_DAEMON, false},
+                {SD_BUS_ERROR_UNKNOWN_METHOD,
                                 "The running abupdated is older than this abctl and cannot do "
                                 "this: "
                                 "restart it by 'systemctl restart abupdated'",
-                                false},
-                {SD_BUS_ERROR_INVALID_ARGS, ERR_INVALID_ARGUMENT, NULL, true},
-                {SD_BUS_ERROR_LIMITS_EXCEEDED, ERR_BUSY,
-                                "Too many calls at once: try again in a moment", true},
-                {SD_BUS_ERROR_NO_MEMORY, ERR_NO_MEMORY, "The daemon is out of memory", false},
+                                ERR_NOT_SUPPORTED, false},
+                {SD_BUS_ERROR_INVALID_ARGS, NULL, ERR_INVALID_ARGUMENT, true},
+                {SD_BUS_ERROR_LIMITS_EXCEEDED, "Too many calls at once: try again in a moment",
+                                ERR_BUSY, true},
+                {SD_BUS_ERROR_NO_MEMORY, "The daemon is out of memory", ERR_NO_MEMORY, false},
 };
 
 static int foreign_error(size_t i, int r, const char *said, Err **reterr) {

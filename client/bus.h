@@ -4,7 +4,6 @@
 
 #include "client/client.h"
 
-
 /* Long enough for whatever the daemon must do before it answers: a password, the head of an image. */
 #define BUS_PATIENT UINT64_MAX
 

@@ -38,7 +38,7 @@ static _Noreturn void exec_fetch(
         slash = strrchr(path, '/');
         if (slash) {
                 /* beside abctl: a build tree */
-                strcpy(slash + 1, FETCH_PROGRAM);
+                memcpy(slash + 1, FETCH_PROGRAM, sizeof(FETCH_PROGRAM));
                 execl(path, FETCH_PROGRAM, url, number, NULL);
         }
         execl(ABUPDATE_LIBEXECDIR "/" FETCH_PROGRAM, FETCH_PROGRAM, url, number, NULL);

@@ -12,6 +12,35 @@ char *facts_slot_id(const char *path) {
         return r == 0 ? strdup("") : id;
 }
 
+/* The bus' pairs of version and reason as objects with names. */
+static int name_refused(json_object *machine) {
+        json_object *pairs = jarray(machine, "refused"), *objects;
+        int r = 0;
+
+        if (!pairs)
+                return 0;
+        objects = json_object_new_array();
+        for (size_t i = 0; i < json_object_array_length(pairs) && r >= 0; i++) {
+                json_object *pair = json_object_array_get_idx(pairs, i), *o;
+
+                if (json_object_get_type(pair) != json_type_array)
+                        continue;
+                o = json_object_new_object();
+                r = jset(o, "version", json_object_get(json_object_array_get_idx(pair, 0)));
+                if (r >= 0)
+                        r = jset(o, "reason", json_object_get(json_object_array_get_idx(pair, 1)));
+                if (r >= 0)
+                        r = jappend(objects, o);
+                else
+                        json_object_put(o);
+        }
+        if (r < 0) {
+                json_object_put(objects);
+                return r;
+        }
+        return jset(machine, "refused", objects);
+}
+
 int facts_machine(Client *c, json_object **ret, Err **reterr) {
         static const char *const paths[] = {"booted", "next", "good"};
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -26,6 +55,8 @@ int facts_machine(Client *c, json_object **ret, Err **reterr) {
 
                 r = id ? jset_str(o, paths[i], id) : -ENOMEM;
         }
+        if (r >= 0)
+                r = name_refused(o);
         if (r < 0)
                 return bus_broken(r, reterr);
         *ret = MOVE(o);

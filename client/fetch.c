@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* client/fetch.c - abctl-fetch: loads one URL into a pipe, and continues where a connection broke, or says why that would
  * not be safe. Runs as nobody where abctl runs as root. */
-#include <curl/curl.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -10,7 +9,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#include "base/err.h"
+#include "client/fetch-response.h"
 #include "client/fetch.h"
 
 #define NOBODY             65534
@@ -20,27 +19,6 @@
 #define WAIT_FIRST_SECONDS 1
 #define WAIT_MAX_SECONDS   30
 #define RETRIES_MAX        100
-#define HTTP_OK            200
-#define HTTP_PARTIAL       206
-#define HTTP_TIMEOUT       408
-#define HTTP_RANGE         416
-#define HTTP_TOO_MANY      429
-#define HTTP_SERVER_ERROR  500
-
-typedef struct Fetch {
-        CURL *curl;
-        const char *url;
-        bool local;     /* file: no server, no HTTP */
-        uint64_t total; /* bytes of the file, 0: not known */
-        uint64_t done;  /* bytes written */
-        bool started;   /* the head was reported */
-        bool checked;   /* the response of this connection was looked at */
-        bool closed;    /* the reader has left */
-        char *source;   /* where redirections led to first: another mirror may have another file */
-        char *etag;     /* strong; what proves that the file is the same later */
-        char *modified;
-        Err *why; /* what no retry will heal */
-} Fetch;
 
 static void news(const char *fmt, ...) _printf_(1, 2);
 static void news(const char *fmt, ...) {
@@ -59,123 +37,15 @@ static void news(const char *fmt, ...) {
                 dprintf(FETCH_NEWS_FD, "%.*s\n", FETCH_LINE_MAX - 2, line);
 }
 
-static const char *header(const Fetch *f, const char *name) {
-        struct curl_header *h;
-
-        if (curl_easy_header(f->curl, name, 0, CURLH_HEADER, -1, &h) != CURLHE_OK)
-                return NULL;
-        return h->value;
-}
-
-static long response(const Fetch *f) {
-        long code = 0;
-
-        (void) curl_easy_getinfo(f->curl, CURLINFO_RESPONSE_CODE, &code);
-        return code;
-}
-
-static int changed(Fetch *f) {
-        return err_kind(&f->why, ERR_BAD_INPUT, ESTALE,
-                        "%s changed on the server while it was loaded: start again", f->url);
-}
-
-/* The last component of the URL, without its query. */
-static char *url_name(const char *url) {
-        CURLU *u = curl_url();
-        char *path = NULL, *name = NULL;
-        const char *slash;
-
-        if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
-                        curl_url_get(u, CURLUPART_PATH, &path, CURLU_URLDECODE) == CURLUE_OK) {
-                slash = strrchr(path, '/');
-                name = strdup(slash ? slash + 1 : path);
-        }
-        curl_free(path);
-        curl_url_cleanup(u);
-        return name;
-}
-
-static int first_response(Fetch *f) {
-        _cleanup_(freep) char *name = url_name(f->url);
-        const char *etag = header(f, "ETag"), *source = NULL;
-        curl_off_t length = -1;
-
-        (void) curl_easy_getinfo(f->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-        (void) curl_easy_getinfo(f->curl, CURLINFO_EFFECTIVE_URL, &source);
-        f->total = length > 0 ? (uint64_t) length : 0;
-        /* a weak tag promises the same meaning, not the same bytes */
-        if (etag && *etag == '"' && str_set(&f->etag, etag) < 0)
-                return -ENOMEM;
-        if (str_set(&f->modified, header(f, "Last-Modified")) < 0 ||
-                        str_set(&f->source, source) < 0)
-                return -ENOMEM;
-        f->started = true;
-        news("head %" PRIu64 " %s", f->total, name && *name ? name : "download");
-        return 0;
-}
-
-/* "bytes 100-199/200" must begin where we stand and speak of the same file. */
-static int continued_response(Fetch *f) {
-        const char *range = header(f, "Content-Range"), *etag = header(f, "ETag"),
-                   *modified = header(f, "Last-Modified");
-        unsigned long long from, to, total;
-
-        if (!range || sscanf(range, "bytes %llu-%llu/%llu", &from, &to, &total) < 2)
-                return err_kind(&f->why, ERR_BAD_INPUT, EBADMSG,
-                                "The server of %s does not say which range it sends", f->url);
-        if (sscanf(range, "bytes %*u-%*u/%llu", &total) != 1)
-                total = f->total;
-        if (f->total == 0)
-                f->total = total;
-        if (from != f->done || total != f->total)
-                return changed(f);
-        if ((f->etag && etag && !str_eq(etag, f->etag)) ||
-                        (f->modified && modified && !str_eq(modified, f->modified)))
-                return changed(f);
-        return 0;
-}
-
-/* The whole file although we asked for its rest: either it is another one, or the server knows no ranges. */
-static int whole_again(Fetch *f) {
-        const char *etag = header(f, "ETag"), *modified = header(f, "Last-Modified");
-        curl_off_t length = -1;
-
-        (void) curl_easy_getinfo(f->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-        if ((f->etag && !str_eq(etag, f->etag)) ||
-                        (f->modified && !str_eq(modified, f->modified)) ||
-                        (f->total > 0 && length > 0 && (uint64_t) length != f->total))
-                return changed(f);
-        return err_kind(&f->why, ERR_BAD_INPUT, ENOTSUP,
-                        "The connection broke, and the server of %s cannot continue a file (it "
-                        "knows no ranges): load the file first, then run 'abctl update FILE'",
-                        f->url);
-}
-
-/* Looks at a response once, before its first byte is used. Returns <0 when the byte must not be used. */
-static int check_response(Fetch *f) {
-        long code = f->local ? HTTP_OK : response(f);
-
-        if (f->checked)
-                return 0;
-        if (code == HTTP_OK && !f->started) {
-                f->checked = true;
-                return first_response(f);
-        }
-        if (code == HTTP_OK && f->done > 0)
-                return whole_again(f);
-        if (code == HTTP_PARTIAL && f->started) {
-                f->checked = true;
-                return continued_response(f);
-        }
-        return -EBADMSG; /* the page of an error; judge() reads the code */
-}
-
 static size_t on_bytes(char *data, size_t size, size_t n, void *userdata) {
         Fetch *f = userdata;
         size_t left = size * n;
+        bool first = !f->started;
 
-        if (check_response(f) < 0)
+        if (fetch_check_response(f) < 0)
                 return CURL_WRITEFUNC_ERROR;
+        if (first)
+                news("head %" PRIu64 " %s", f->total, f->name);
         while (left > 0) {
                 ssize_t k = write(FETCH_OUT_FD, data, left);
 
@@ -214,7 +84,7 @@ static bool is_passing(const Fetch *f, CURLcode r, long code) {
 
 /* After one connection: 1 the file is whole, 0 try again, <0 give up. */
 static int judge(Fetch *f, CURLcode r, const char *detail) {
-        long code = f->local ? 0 : response(f);
+        long code = f->local ? 0 : fetch_status(f);
         char bytes[16];
 
         if (f->why)
@@ -225,6 +95,11 @@ static int judge(Fetch *f, CURLcode r, const char *detail) {
                 return 1;
         if (r == CURLE_OK && f->checked && (f->total == 0 || f->done >= f->total))
                 return 1;
+        if (r == CURLE_UNSUPPORTED_PROTOCOL && code >= 300 && code < 400)
+                return err_kind(&f->why, ERR_BAD_INPUT, EPROTONOSUPPORT,
+                                "The server of %s leads to an address that is not safe to follow: "
+                                "%s",
+                                f->url, detail);
         if (r == CURLE_UNSUPPORTED_PROTOCOL)
                 return err_kind(&f->why, ERR_INVALID_ARGUMENT, EPROTONOSUPPORT,
                                 "%s: only http, https and file are known here. Another program may "
@@ -235,7 +110,7 @@ static int judge(Fetch *f, CURLcode r, const char *detail) {
         if (r == CURLE_OK && (code == HTTP_OK || f->local) && !f->started)
                 return err_kind(&f->why, ERR_BAD_INPUT, ENODATA, "%s is empty", f->url);
         if (code == HTTP_RANGE && f->started)
-                return changed(f);
+                return fetch_changed(f);
         if (code >= 400 && !f->checked && !is_passing(f, r, code))
                 return err_kind(&f->why, ERR_BAD_INPUT, ENOENT,
                                 "The server refuses %s: HTTP status %ld%s", f->url, code,
@@ -301,7 +176,7 @@ static int load(Fetch *f, unsigned retries) {
         for (;;) {
                 uint64_t before = f->done;
                 CURLcode r = connect_once(f, original, detail);
-                long code = response(f);
+                long code = fetch_status(f);
                 int verdict;
 
                 /* the address that a redirection gave may have been valid for a while only */
@@ -325,6 +200,7 @@ static int load(Fetch *f, unsigned retries) {
 }
 
 static int set_up(Fetch *f) {
+        const char *authorities = getenv("SSL_CERT_FILE"), *folder = getenv("SSL_CERT_DIR");
         bool secure = strncasecmp(f->url, "https:", 6) == 0;
 
         f->local = strncasecmp(f->url, "file:", 5) == 0;
@@ -335,6 +211,11 @@ static int set_up(Fetch *f) {
                         curl_easy_setopt(f->curl, CURLOPT_REDIR_PROTOCOLS_STR,
                                         secure ? "https" : "http,https") != CURLE_OK)
                 return err_new(&f->why, EPROTONOSUPPORT, "This libcurl knows no HTTPS");
+        /* where libcurl was built with a path of its own it does not ask for these */
+        if (authorities && *authorities)
+                (void) curl_easy_setopt(f->curl, CURLOPT_CAINFO, authorities);
+        if (folder && *folder)
+                (void) curl_easy_setopt(f->curl, CURLOPT_CAPATH, folder);
         (void) curl_easy_setopt(f->curl, CURLOPT_FOLLOWLOCATION, 1L);
         (void) curl_easy_setopt(f->curl, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
         (void) curl_easy_setopt(f->curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
@@ -349,6 +230,8 @@ static int set_up(Fetch *f) {
 
 /* Whoever speaks with the network needs none of root's rights. A user namespace without nobody has no root to lose. */
 static int drop_rights(Fetch *f) {
+        pid_t parent = getppid();
+
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || chdir("/") < 0)
                 return err_sys(&f->why, errno, "Cannot give up rights");
         if (geteuid() != 0 || f->local)
@@ -357,6 +240,9 @@ static int drop_rights(Fetch *f) {
                         setresuid(NOBODY, NOBODY, NOBODY) < 0)
                 if (errno != EINVAL && errno != EPERM)
                         return err_sys(&f->why, errno, "Cannot become nobody");
+        /* the kernel forgets this when the user changes */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+                return err_new(&f->why, ESRCH, "abctl has gone");
         return 0;
 }
 
@@ -383,6 +269,7 @@ int main(int argc, char *argv[]) {
         else
                 news("failed %s %s", err_kind_name(err_kind_of(f.why)), err_text(f.why));
         curl_easy_cleanup(f.curl);
+        free(f.name);
         free(f.source);
         free(f.etag);
         free(f.modified);

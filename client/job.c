@@ -24,6 +24,7 @@ typedef struct Follow {
 
         unsigned signals; /* how often the person asked to stop */
         bool cancelling;
+        bool left; /* there is nothing more to wait for */
         bool over; /* the job or the call is at its end */
         int status;
         char *error, *message;
@@ -58,8 +59,10 @@ void job_end_done(JobEnd *end) {
         end->reply = sd_bus_message_unref(end->reply);
 }
 
+/* Not sd_event_exit(), which takes the bus down with it. */
 static int leave(Follow *f) {
-        return sd_event_exit(f->event, 0);
+        f->left = true;
+        return 0;
 }
 
 /* The daemon answers to Cancel itself only when it refuses; else the job's end is the answer. */
@@ -132,8 +135,10 @@ static int take_properties(Follow *f, sd_bus_message *m) {
         if (r < 0)
                 return r;
         if (*jstr(o, "phase")) {
-                if (!str_eq(f->phase, jstr(o, "phase")))
+                if (!str_eq(f->phase, jstr(o, "phase"))) {
                         f->facts.done = f->facts.total = 0;
+                        f->facts.fraction = -1;
+                }
                 r = str_set(&f->phase, jstr(o, "phase"));
                 if (r < 0)
                         return r;
@@ -352,7 +357,7 @@ static int judge(Follow *f, JobEnd *ret, Err **reterr) {
 
 int job_run(Client *c, sd_bus_message *call, Download *download, JobEnd *ret, Err **reterr) {
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
-        _cleanup_(follow_done) Follow f = {.client = c, .download = download};
+        _cleanup_(follow_done) Follow f = {.client = c, .download = download, .facts.fraction = -1};
         int r;
 
         r = progress_new(c, &f.progress, reterr);
@@ -368,8 +373,8 @@ int job_run(Client *c, sd_bus_message *call, Download *download, JobEnd *ret, Er
                 r = sd_bus_call_async(c->bus, next_slot(&f), call, on_reply, &f, BUS_PATIENT);
         if (r >= 0)
                 r = sd_bus_attach_event(c->bus, event, SD_EVENT_PRIORITY_NORMAL);
-        if (r >= 0)
-                r = sd_event_loop(event);
+        while (r >= 0 && !f.left)
+                r = sd_event_run(event, UINT64_MAX);
         (void) sd_bus_detach_event(c->bus);
         if (r < 0)
                 return err_sys(reterr, r, "Cannot follow the job");

@@ -27,6 +27,8 @@ static void job_line(struct libscols_table *t, json_object *job) {
 
         snprintf(id, sizeof(id), "%" PRIu64, ju64(job, "id"));
         snprintf(done, sizeof(done), "%.0f %%", 100 * jdouble(job, "progress"));
+        if (jdouble(job, "progress") < 0)
+                snprintf(done, sizeof(done), "-");
         format_bytes(bytes, ju64(job, "bytes-done"));
         format_bytes(total, ju64(job, "bytes-total"));
         snprintf(pair, sizeof(pair), "%s of %s", bytes, total);

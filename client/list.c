@@ -15,15 +15,14 @@ enum {
         COL_SIZE,
         COL_OWN,
         COL_KERNEL,
-        COL_FULL_MAX,
-        COL_BRIEF_MAX = COL_CREATED + 1,
+        COL_MAX,
 };
 
-static const Column columns[COL_FULL_MAX] = {
+static const Column columns[COL_MAX] = {
                 [COL_SLOT] = {"SLOT", 0},
                 [COL_VERSION] = {"VERSION", SCOLS_FL_TRUNC},
                 [COL_STATE] = {"STATE", 0},
-                [COL_MARKS] = {"MARKS", 0},
+                [COL_MARKS] = {"MARKS", SCOLS_FL_TRUNC},
                 [COL_CREATED] = {"CREATED", 0},
                 [COL_SIZE] = {"SIZE", SCOLS_FL_RIGHT},
                 [COL_OWN] = {"OWN", SCOLS_FL_RIGHT},
@@ -56,7 +55,22 @@ static void marks_cell(struct libscols_line *line, json_object *slot) {
         table_cell(line, COL_MARKS, marks, jbool(slot, "booted") ? PAINT_BOLD : PAINT_PLAIN);
 }
 
-static void slot_line(struct libscols_table *t, json_object *slot, bool full) {
+/* Half a number is worse than none: a column that does not fit on the terminal is left out. */
+static size_t n_columns(bool full) {
+        static const size_t needs[COL_MAX] = {
+                        [COL_CREATED] = 57,
+                        [COL_SIZE] = 66,
+                        [COL_OWN] = 75,
+                        [COL_KERNEL] = 82,
+        };
+        size_t n = full ? COL_MAX : COL_CREATED + 1, width = term_width();
+
+        while (term_is_tty() && needs[n - 1] > width)
+                n--;
+        return n;
+}
+
+static void slot_line(struct libscols_table *t, json_object *slot, size_t n) {
         struct libscols_line *line = table_line(t);
         const char *version = jstr(slot, "version"), *kernel = jstr(slot, "kernel-version");
         char when[WHEN_SIZE], bytes[16];
@@ -65,18 +79,23 @@ static void slot_line(struct libscols_table *t, json_object *slot, bool full) {
         table_cell(line, COL_VERSION, *version ? version : "-", PAINT_PLAIN);
         table_cell(line, COL_STATE, jstr(slot, "state"), slot_paint(jstr(slot, "state")));
         marks_cell(line, slot);
-        table_cell(line, COL_CREATED, format_when(when, ju64(slot, "created")), PAINT_PLAIN);
-        if (!full)
-                return;
+        if (n > COL_CREATED)
+                table_cell(line, COL_CREATED, format_when(when, ju64(slot, "created")),
+                                PAINT_PLAIN);
         /* 0 is "not known": counting a subvolume needs quotas, and nobody switches these on for us */
-        table_cell(line, COL_SIZE,
-                        ju64(slot, "size") > 0 ? format_bytes(bytes, ju64(slot, "size")) : "-",
-                        PAINT_PLAIN);
-        table_cell(line, COL_OWN,
-                        ju64(slot, "exclusive") > 0 ? format_bytes(bytes, ju64(slot, "exclusive"))
-                                                    : "-",
-                        PAINT_PLAIN);
-        table_cell(line, COL_KERNEL, *kernel ? kernel : "-", PAINT_PLAIN);
+        if (n > COL_SIZE)
+                table_cell(line, COL_SIZE,
+                                ju64(slot, "size") > 0 ? format_bytes(bytes, ju64(slot, "size"))
+                                                       : "-",
+                                PAINT_PLAIN);
+        if (n > COL_OWN)
+                table_cell(line, COL_OWN,
+                                ju64(slot, "exclusive") > 0
+                                                ? format_bytes(bytes, ju64(slot, "exclusive"))
+                                                : "-",
+                                PAINT_PLAIN);
+        if (n > COL_KERNEL)
+                table_cell(line, COL_KERNEL, *kernel ? kernel : "-", PAINT_PLAIN);
 }
 
 int slots_print(json_object *slots, size_t max, bool full, Err **reterr) {
@@ -88,7 +107,7 @@ int slots_print(json_object *slots, size_t max, bool full, Err **reterr) {
                 printf("No slots.\n");
                 return 0;
         }
-        r = table_new(columns, full ? COL_FULL_MAX : COL_BRIEF_MAX, &t, reterr);
+        r = table_new(columns, n_columns(full), &t, reterr);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n; i++) {
@@ -96,7 +115,7 @@ int slots_print(json_object *slots, size_t max, bool full, Err **reterr) {
 
                 if (i >= max && !is_marked(slot))
                         continue;
-                slot_line(t, slot, full);
+                slot_line(t, slot, n_columns(full));
                 shown++;
         }
         r = table_print(t, reterr);

@@ -123,15 +123,19 @@ int options_resolve(Client *c, Err **reterr) {
         c->json = c->opt.json_auto ? (isatty(STDOUT_FILENO) ? JSON_PRETTY : JSON_SHORT) : JSON_OFF;
         if (c->opt.json)
                 c->json = json_mode_from_string(c->opt.json);
-        if ((int) c->json < 0)
+        if ((int) c->json < 0) {
+                c->json = JSON_OFF;
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "--json=%s: allowed are short, pretty and off", c->opt.json);
+        }
         if (c->opt.progress)
                 c->progress = progress_mode_from_string(c->opt.progress);
-        if ((int) c->progress < 0)
+        if ((int) c->progress < 0) {
+                c->progress = PROGRESS_NONE;
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "--progress=%s: allowed are auto, bar, lines, json and none",
                                 c->opt.progress);
+        }
         return 0;
 }
 

@@ -44,7 +44,7 @@ int progress_new(Client *c, Progress **ret, Err **reterr) {
                 else
                         c->progress = PROGRESS_LINES;
         }
-        *p = (Progress){.client = c, .mode = c->progress, .since = now_monotonic()};
+        *p = (Progress){.client = c, .mode = c->progress, .fraction = -1, .since = now_monotonic()};
         *ret = p;
         return 0;
 }
@@ -58,12 +58,10 @@ Progress *progress_free(Progress *p) {
         return NULL;
 }
 
-/* The fraction that a person sees: of the phase where its bytes are known, else of the job; below 0: nobody knows. */
+/* Of this phase; below 0: nobody knows. */
 static double shown_fraction(const Progress *p) {
         if (p->total > 0)
                 return (double) p->done / (double) p->total;
-        if (p->done > 0 || p->fraction <= 0)
-                return -1;
         return p->fraction;
 }
 
@@ -117,7 +115,7 @@ static void emit(json_object *o, int r) {
 
 static void emit_progress(Progress *p) {
         json_object *o = event(p, "progress");
-        int r = o ? jset(o, "progress", json_object_new_double(p->fraction)) : -ENOMEM;
+        int r = o ? jset(o, "progress", json_object_new_double(shown_fraction(p))) : -ENOMEM;
 
         if (r >= 0)
                 r = jset_u64(o, "bytes-done", p->done);
@@ -138,15 +136,18 @@ static void close_phase(Progress *p, bool ok) {
         if (!p->phase || p->mode != PROGRESS_BAR)
                 return;
         clear_bar(p);
-        printf("%s%s%s %-9s", paint(ok ? PAINT_GREEN : PAINT_RED),
-                        term_utf8() ? (ok ? "✓" : "✗") : (ok ? "+" : "!"), paint(PAINT_PLAIN),
-                        p->phase);
+        if (ok && p->total > p->done)
+                p->done = p->total; /* the last step of the way was not announced */
+        printf("%s%s%s ", paint(ok ? PAINT_GREEN : PAINT_RED),
+                        term_utf8() ? (ok ? "✓" : "✗") : (ok ? "+" : "!"), paint(PAINT_PLAIN));
         if (p->done > 0)
-                printf(" %s in %s, %s/s", format_bytes(bytes, p->done),
-                                format_span(span, usec / USEC_PER_SEC),
-                                format_bytes(rate, p->done * USEC_PER_SEC / (usec > 0 ? usec : 1)));
-        else if (usec >= USEC_PER_SEC)
-                printf(" %s", format_span(span, usec / USEC_PER_SEC));
+                printf("%-9s %s", p->phase, format_bytes(bytes, p->done));
+        else
+                printf("%s", p->phase);
+        if (usec >= USEC_PER_SEC)
+                printf(" in %s", format_span(span, usec / USEC_PER_SEC));
+        if (usec >= USEC_PER_SEC && p->done > 0)
+                printf(", %s/s", format_bytes(rate, p->done * USEC_PER_SEC / usec));
         printf("\n");
 }
 
@@ -156,6 +157,7 @@ static void open_phase(Progress *p, const char *phase) {
         p->phase = str_printable(phase);
         p->since = p->rate_time = now_monotonic();
         p->done = p->total = p->rate_done = 0;
+        p->fraction = -1;
         p->rate = 0;
         p->next_step = STEP;
         p->drawn = 0;

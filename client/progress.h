@@ -10,7 +10,7 @@ typedef struct Progress Progress;
 /* What is known of the job right now. */
 typedef struct ProgressFacts {
         const char *phase;
-        double fraction;      /* of the whole job, 0 to 1 */
+        double fraction;      /* of this phase, 0 to 1; -1: not known */
         uint64_t done, total; /* bytes of this phase; total 0: not known */
         bool no_return;
 } ProgressFacts;

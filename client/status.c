@@ -97,28 +97,39 @@ static void boot_rows(json_object *machine, json_object *slots) {
                                 *next ? str_or(next_text, "") : "the new version");
 }
 
-static void job_rows(json_object *jobs) {
-        for (size_t i = 0; i < json_object_array_length(jobs); i++) {
-                json_object *j = json_object_array_get_idx(jobs, i);
-                char done[16], total[16];
-                uint64_t n = ju64(j, "bytes-total");
+/* "7 update: write, 38 % (412.0 MiB of 1.1 GiB)", as far as it is known. */
+static void job_row(json_object *j) {
+        char done[16], total[16], percent[24] = "", bytes[48] = "";
 
-                if (n > 0)
-                        row("Job", PAINT_YELLOW, "%" PRIu64 " %s: %s, %.0f %% (%s of %s)",
-                                        ju64(j, "id"), jstr(j, "type"), jstr(j, "phase"),
-                                        100 * jdouble(j, "progress"),
-                                        format_bytes(done, ju64(j, "bytes-done")),
-                                        format_bytes(total, n));
-                else
-                        row("Job", PAINT_YELLOW, "%" PRIu64 " %s: %s, %.0f %%", ju64(j, "id"),
-                                        jstr(j, "type"), jstr(j, "phase"),
-                                        100 * jdouble(j, "progress"));
+        if (jdouble(j, "progress") >= 0)
+                snprintf(percent, sizeof(percent), ", %.0f %%", 100 * jdouble(j, "progress"));
+        if (ju64(j, "bytes-total") > 0)
+                snprintf(bytes, sizeof(bytes), " (%s of %s)",
+                                format_bytes(done, ju64(j, "bytes-done")),
+                                format_bytes(total, ju64(j, "bytes-total")));
+        row("Job", PAINT_YELLOW, "%" PRIu64 " %s: %s%s%s", ju64(j, "id"), jstr(j, "type"),
+                        jstr(j, "phase"), percent, bytes);
+}
+
+static void job_rows(json_object *jobs) {
+        for (size_t i = 0; i < json_object_array_length(jobs); i++)
+                job_row(json_object_array_get_idx(jobs, i));
+}
+
+static void refused_rows(json_object *machine) {
+        json_object *refused = jarray(machine, "refused");
+
+        for (size_t i = 0; refused && i < json_object_array_length(refused); i++) {
+                json_object *o = json_object_array_get_idx(refused, i);
+                const char *reason = jstr(o, "reason");
+
+                row(i == 0 ? "Refused" : "", PAINT_PLAIN, "version %s%s%s", jstr(o, "version"),
+                                *reason ? ": " : "", reason);
         }
 }
 
 static void trust_rows(json_object *machine) {
         const char *verification = jstr(machine, "verification");
-        json_object *problems = jarray(machine, "problems");
 
         if (*jstr(machine, "transaction"))
                 row("Transaction", PAINT_YELLOW,
@@ -132,6 +143,11 @@ static void trust_rows(json_object *machine) {
                                 "none: whoever can hand in an image owns this machine");
         else if (*verification)
                 row("Verification", PAINT_PLAIN, "%s", verification);
+}
+
+static void problem_rows(json_object *machine) {
+        json_object *problems = jarray(machine, "problems");
+
         for (size_t i = 0; problems && i < json_object_array_length(problems); i++)
                 row(i == 0 ? "Problem" : "", PAINT_RED, "%s",
                                 json_object_get_string(json_object_array_get_idx(problems, i)));
@@ -171,6 +187,8 @@ static int status_text(Client *c, json_object *machine, Err **reterr) {
         boot_rows(machine, slots);
         job_rows(jobs);
         trust_rows(machine);
+        refused_rows(machine);
+        problem_rows(machine);
         printf("\n");
         return slots_print(slots, STATUS_SLOTS_MAX, /* full= */ false, reterr);
 }

@@ -33,7 +33,7 @@ char *format_when(char buf[static WHEN_SIZE], uint64_t usec) {
         struct tm tm;
 
         if (usec == 0 || !localtime_r(&t, &tm) || strftime(buf, WHEN_SIZE, "%F %T", &tm) == 0)
-                strcpy(buf, "-");
+                memcpy(buf, "-", sizeof("-"));
         return buf;
 }
 
