@@ -39,6 +39,7 @@ static const Option mark_options[] = {OPT_REASON, OPT_PROGRESS, {0}};
 static const Option begin_options[] = {
                 OPT(0, "in-place", in_place,
                                 "Change the running system; a copy is kept to go back to"),
+                OPT_PROGRESS,
                 {0},
 };
 static const Option history_options[] = {

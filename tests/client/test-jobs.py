@@ -217,7 +217,7 @@ def case_reboot(world):
 
 
 def case_detach(world):
-    world.fake("--step=300")
+    world.fake("--step=1500")
     out, _ = world.abctl("update", "--detach", world.image(10))
     assert "Job 7 runs on its own" in out
     assert world.calls()[1] == "  detach=yes"
