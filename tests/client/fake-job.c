@@ -119,7 +119,7 @@ static int on_cancel(sd_bus_message *m, void *userdata, sd_bus_error *e) {
 static int on_caller_gone(sd_bus_track *t _unused_, void *userdata) {
         Fake *f = userdata;
 
-        if (f->job == 0 || f->detached)
+        if (f->job == 0)
                 return 0;
         fake_log(f, "the caller left");
         return end(f, "Cancelled", "The caller left");
@@ -196,9 +196,9 @@ int fake_job_begin(Fake *f, sd_bus_message *m, const char *type, int image_fd, u
         snprintf(f->path, sizeof(f->path), API_JOB_PATH "/%" PRIu64, f->job);
         r = sd_bus_add_object_vtable(
                         f->bus, &f->job_slot, f->path, API_JOB_INTERFACE, fake_job_vtable, f);
-        if (r >= 0)
+        if (r >= 0 && !f->detached)
                 r = sd_bus_track_new(f->bus, &f->caller, on_caller_gone, f);
-        if (r >= 0)
+        if (r >= 0 && !f->detached)
                 r = sd_bus_track_add_sender(f->caller, m);
         if (r >= 0)
                 r = sd_bus_emit_signal(f->bus, API_PATH, API_MANAGER_INTERFACE, "JobNew", "to",

@@ -215,14 +215,14 @@ def case_a_job_that_fails_ends_the_download(world):
     with Server(DATA * 10) as server:
         _, err = world.abctl("update", server.url(), expect=6)
         assert "no key" in err
-        assert fetchers() == []
+        assert fetchers(server) == []
 
 
-def fetchers():
-    """Running downloads of this test."""
-    done = subprocess.run(["ps", "-o", "args=", "-C", "abctl-fetch"], text=True, check=False,
+def fetchers(server):
+    """The users that run a download from this server."""
+    done = subprocess.run(["ps", "-o", "uid=,args=", "-C", "abctl-fetch"], text=True, check=False,
                           capture_output=True)
-    return [line for line in done.stdout.splitlines() if "abctl-fetch" in line]
+    return [line.split()[0] for line in done.stdout.splitlines() if server.url() in line]
 
 
 def case_runs_as_nobody(world):
@@ -231,13 +231,13 @@ def case_runs_as_nobody(world):
     world.fake("--rate=1M")
     with Server(DATA * 10) as server:
         child = world.start([world.build / "client/abctl", "-q", "update", server.url()])
-        wait_for("the download", fetchers)
-        uid = subprocess.run(["ps", "-o", "uid=", "-C", "abctl-fetch"], text=True, check=True,
-                             capture_output=True).stdout.split()
-        assert uid == ["65534"], uid
+        wait_for("the download", lambda: fetchers(server))
+        # it begins as root, and looks at the first byte when it is not any more
+        wait_for("a job", lambda: world.calls())
+        assert fetchers(server) == ["65534"]
         child.kill()
         child.wait()
-        wait_for("the end of the download", lambda: fetchers() == [])
+        wait_for("the end of the download", lambda: fetchers(server) == [])
 
 
 def case_ctrl_c_during_a_download(world):
