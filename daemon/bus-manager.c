@@ -4,14 +4,15 @@
 #include "daemon/bus-read.h"
 #include "daemon/call.h"
 
-static int begin_call(
-                Manager *m, sd_bus_message *call, JobType type, const char *action, Request **ret) {
+static int begin_call(Manager *m, sd_bus_message *call, JobType type, const char *action,
+                Request **ret, sd_bus_error *e) {
         int k;
 
         k = request_new(m, call, action, ret);
-        if (k >= 0)
-                (*ret)->type = type;
-        return k;
+        if (k < 0)
+                return k;
+        (*ret)->type = type;
+        return call_text(*ret, "type", job_type_to_string(type), e); /* for polkit's rules */
 }
 
 /* The last beat of every call: @k is what reading its arguments said. */
@@ -36,7 +37,7 @@ static int image_call(Manager *m, sd_bus_message *call, JobType type, sd_bus_err
         const char *name;
         int k, fd;
 
-        k = begin_call(m, call, type, API_ACTION_UPDATE, &r);
+        k = begin_call(m, call, type, API_ACTION_UPDATE, &r, e);
         if (k >= 0)
                 k = sd_bus_message_read(call, "hs", &fd, &name);
         if (k >= 0)
@@ -65,7 +66,7 @@ static int on_begin(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         _cleanup_(request_freep) Request *r = NULL;
         int k;
 
-        k = begin_call(userdata, call, JOB_BEGIN, API_ACTION_UPDATE, &r);
+        k = begin_call(userdata, call, JOB_BEGIN, API_ACTION_UPDATE, &r, e);
         if (k >= 0)
                 k = call_options(call, options, r, e);
         if (k >= 0)
@@ -79,7 +80,7 @@ static int transaction_call(
         const char *transaction;
         int k;
 
-        k = begin_call(m, call, type, API_ACTION_UPDATE, &r);
+        k = begin_call(m, call, type, API_ACTION_UPDATE, &r, e);
         if (k >= 0)
                 k = sd_bus_message_read(call, "s", &transaction);
         if (k >= 0)
@@ -102,7 +103,7 @@ static int on_rollback(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         const char *slot;
         int k;
 
-        k = begin_call(userdata, call, JOB_ROLLBACK, API_ACTION_ROLLBACK, &r);
+        k = begin_call(userdata, call, JOB_ROLLBACK, API_ACTION_ROLLBACK, &r, e);
         if (k >= 0)
                 k = sd_bus_message_read(call, "s", &slot);
         if (k >= 0)
@@ -117,7 +118,7 @@ static int on_mark(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         const char *slot, *verdict, *reason;
         int k;
 
-        k = begin_call(userdata, call, JOB_MARK, API_ACTION_MARK, &r);
+        k = begin_call(userdata, call, JOB_MARK, API_ACTION_MARK, &r, e);
         if (k >= 0)
                 k = sd_bus_message_read(call, "sss", &slot, &verdict, &reason);
         if (k >= 0)
@@ -135,7 +136,7 @@ static int on_prune(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         _cleanup_(request_freep) Request *r = NULL;
         int k;
 
-        k = begin_call(userdata, call, JOB_PRUNE, API_ACTION_PRUNE, &r);
+        k = begin_call(userdata, call, JOB_PRUNE, API_ACTION_PRUNE, &r, e);
         if (k >= 0)
                 k = call_options(call, no_options, r, e);
         return end_call(&r, k);
@@ -146,7 +147,7 @@ static int on_discard(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         const char *slot;
         int k;
 
-        k = begin_call(userdata, call, JOB_DISCARD, API_ACTION_PRUNE, &r);
+        k = begin_call(userdata, call, JOB_DISCARD, API_ACTION_PRUNE, &r, e);
         if (k >= 0)
                 k = sd_bus_message_read(call, "s", &slot);
         if (k >= 0)
@@ -161,7 +162,7 @@ static int on_pin(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         const char *slot;
         int k, pinned;
 
-        k = begin_call(userdata, call, JOB_PIN, API_ACTION_MARK, &r);
+        k = begin_call(userdata, call, JOB_PIN, API_ACTION_MARK, &r, e);
         if (k >= 0)
                 k = sd_bus_message_read(call, "sb", &slot, &pinned);
         if (k >= 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What has changed, told on the bus. A signal that cannot be sent is lost: those who listen ask again when they connect. */
 #include <inttypes.h>
+#include <malloc.h>
 
 #include "daemon/event.h"
 #include "daemon/manager.h"
@@ -111,6 +112,7 @@ void publish_world(Manager *m, World *fresh) {
         }
         publish_state(m);
         world_done(&old);
+        (void) malloc_trim(0); /* the JSON of a thousand slots leaves holes */
 }
 
 void publish_job_added(Manager *m) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The daemon from start to end: name, first look at the machine, calls, idle, stop. */
+#include <malloc.h>
 #include <signal.h>
 #include <systemd/sd-daemon.h>
 
@@ -187,6 +188,9 @@ static void tear_down(Manager *m) {
 int manager_run(Manager *m) {
         _cleanup_(err_freep) Err *e = NULL;
         int r;
+
+        /* Fixed, so that it does not grow with the messages of others: what is big goes back to the kernel. */
+        (void) mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 
         m->next_id = 1;
         r = set_up(m, &e);

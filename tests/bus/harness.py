@@ -61,17 +61,33 @@ class Bus:
             if self.start:
                 self.start_daemon()
         except BaseException:
-            self.__exit__()
+            self.clean_up(False)
             raise
         return self
 
     def __exit__(self, *exc):
+        fine = not exc or exc[0] is None
+        try:
+            if fine:
+                self.leave()
+        except BaseException:
+            fine = False
+            raise
+        finally:
+            self.clean_up(fine)
+
+    def leave(self):
+        """A daemon that has nothing to do ends well; a sanitizer would say otherwise."""
+        if self.daemon and self.daemon.poll() is None and self.bus.poll() is None and self.pids() == []:
+            eq(quit_daemon(self), 0)
+
+    def clean_up(self, fine):
         for p in self.peers:
             p.close()
         for p in reversed(self.processes):
             p.kill()
             p.wait()
-        if exc and exc[0]:
+        if not fine:
             print((self.dir / "log").read_text(errors="replace"), file=sys.stderr)
         shutil.rmtree(self.dir)
 
@@ -93,7 +109,14 @@ class Bus:
         text = text.replace("</busconfig>", lines + "</busconfig>")
         (self.dir / "bus.conf").write_text(text)
         self.bus = self.spawn("dbus-daemon", f"--config-file={self.dir}/bus.conf", "--nofork", "--nopidfile")
-        self.until(lambda: (self.dir / "bus").exists())
+        self.until(self.listening)
+
+    def listening(self):
+        try:
+            Peer(self.address).close()
+            return True
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
 
     def spawn(self, *args, env=None):
         with open(self.dir / "log", "ab") as log:
@@ -170,6 +193,14 @@ class Bus:
     def rss(self):
         text = pathlib.Path(f"/proc/{self.daemon.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s*(\d+)", text)[1])
+
+    def sanitized(self):
+        """A sanitizer keeps what was freed: memory says nothing then."""
+        return "libasan" in pathlib.Path(f"/proc/{self.daemon.pid}/maps").read_text()
+
+    def rss_at_most(self, limit):
+        """In KiB."""
+        assert self.rss() <= limit or self.sanitized(), (self.rss(), limit)
 
     def fds(self):
         return sorted(os.listdir(f"/proc/{self.daemon.pid}/fd"), key=int)
