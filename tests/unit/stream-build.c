@@ -101,6 +101,11 @@ void feed_init(Feed *f, const void *data, size_t size, size_t step) {
         }
 }
 
+void feed_again(Feed *f, const void *data, size_t size) {
+        f->data = data;
+        f->size = size;
+}
+
 void feed_done(Feed *f) {
         free(f->buffers[0]);
         free(f->buffers[1]);

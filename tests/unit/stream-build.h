@@ -38,4 +38,7 @@ typedef struct Feed {
 
 void feed_init(Feed *f, const void *data, size_t size, size_t step);
 void feed_done(Feed *f);
+
+/* Begins again with other data: the buffers stay. */
+void feed_again(Feed *f, const void *data, size_t size);
 int feed_next(void *userdata, Block **ret, Err **reterr);
