@@ -6,15 +6,16 @@
 
 typedef struct BootBackend BootBackend;
 
-/* What the loader will do and did, in ids of slots; NULL where it is no slot. Owned by the struct. */
+/* What the loader will do and did, in ids of slots; NULL where it is no slot. Owned by the
+ * struct. */
 typedef struct BootFacts {
         char *next;      /* the slot that the loader takes next */
         bool next_known; /* false: it would take something that is no slot */
         char *trial;     /* the slot whose boots are counted */
         int tries_left;  /* of that slot; -1: nothing is counted */
-        char *fallback; /* the slot that the loader goes back to when that one fails; NULL: no slot */
+        char *fallback;  /* the slot that the loader goes back to then; NULL: no slot */
         char *exhausted; /* the slot that used up its tries and was left by the loader */
-        char *problem; /* why the loader does not follow us, one sentence with the way out; NULL: it does */
+        char *problem;   /* why the loader does not follow us, with the way out; NULL: it does */
 } BootFacts;
 
 void boot_facts_done(BootFacts *f);
@@ -28,19 +29,22 @@ typedef struct BootOps {
 
         int (*facts)(BootBackend *b, const SlotList *slots, BootFacts *ret, Err **reterr);
 
-        /* May the slot with this top be booted by this loader: its fstab, its kernel? ERR_WRONG_LAYOUT says why not. */
+        /* May the slot with this top be booted by this loader: its fstab, its kernel?
+         * ERR_WRONG_LAYOUT says why not. */
         int (*fits)(BootBackend *b, int slot_root_fd, Err **reterr);
 
-        /* THE SWITCH. Everything that @slot consists of is on disk when this is called. With @tries the loader goes back to
-         * @fallback (may be NULL: to what it takes now) after so many boots without bless(); 0: for good. Durable; after a
-         * power cut inside the old choice or the new one holds, never another. */
+        /* THE SWITCH. Everything that @slot consists of is on disk when this is called. With
+         * @tries the loader goes back to @fallback (may be NULL: to what it takes now) after so
+         * many boots without bless(); 0: for good. Durable; after a power cut inside the old
+         * choice or the new one holds, never another. */
         int (*arm)(BootBackend *b, const Slot *slot, unsigned tries, const Slot *fallback,
                         Err **reterr);
 
         /* The slot has proven itself: no more counting. Durable. Fine where it is not counted. */
         int (*bless)(BootBackend *b, const Slot *slot, Err **reterr);
 
-        /* The slot is about to be discarded: nothing of the loader may point at it any more. Durable. */
+        /* The slot is about to be discarded: nothing of the loader may point at it any more.
+         * Durable. */
         int (*forget)(BootBackend *b, const Slot *slot, Err **reterr);
 } BootOps;
 

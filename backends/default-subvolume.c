@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The loader mounts the default subvolume, so the default is the choice, stored by subvolume id. Beside it lies a record,
- * @abupdate/boot.conf: which slot is on trial, how many boots it has left, where to go back to.
+/* The loader mounts the default subvolume, so the default is the choice, stored by subvolume id.
+ * Beside it lies a record, @abupdate/boot.conf: which slot is on trial, how many boots it has left,
+ * where to go back to.
  *
- * The commit is the superblock that carries the new default. The record is written before it and counts only while the
- * default is the record's target: a cut between the two leaves a record that means nothing. */
+ * The commit is the superblock that carries the new default. The record is written before it and
+ * counts only while the default is the record's target: a cut between the two leaves a record that
+ * means nothing. */
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -67,7 +69,8 @@ static int record_parse(const char *text, size_t size, Record *ret, Err **reterr
         return 0;
 }
 
-/* A record that cannot be read is no record: the default subvolume alone decides then, and it names a complete slot. */
+/* A record that cannot be read is no record: the default subvolume alone decides then, and it
+ * names a complete slot. */
 static int record_read(int top_fd, Record *ret, Err **reterr) {
         _cleanup_(freep) char *text = NULL;
         size_t size;
@@ -210,8 +213,9 @@ static int ds_facts(BootBackend *b, const SlotList *slots, BootFacts *ret, Err *
         return 0;
 }
 
-/* Does a loader that follows the default subvolume boot this slot's own kernel? It reads it from the slot, unless /boot is
- * another file system: then the kernel there must be the one whose modules the slot has. */
+/* Does a loader that follows the default subvolume boot this slot's own kernel? It reads it from
+ * the slot, unless /boot is another file system: then the kernel there must be the one whose
+ * modules the slot has. */
 static int check_kernel(DefaultSubvolume *d, int slot_root_fd, Err **reterr) {
         _cleanup_(strv_freep) char **versions = NULL;
         _cleanup_(freep) char *running = NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* backends/default-subvolume.h - the part of this boot backend that acts before the root is mounted. */
+/* backends/default-subvolume.h - the part of this boot backend that acts before the root is
+ * mounted. */
 #pragma once
 
 #include "base/err.h"
@@ -10,8 +11,9 @@ enum {
         COUNT_FELL_BACK, /* none was left: the default is the fallback again */
 };
 
-/* Takes one try off the slot on trial, or goes back. @device is a path that the caller trusts; its file system is not
- * mounted yet. @ret_text says what was done, for the kernel log. To be called once a boot. Durable: after a power cut the
- * try has been counted or not, and the default is the old or the new one. Returns one of the above or a negative errno;
- * on an error nothing has changed and booting on is right. */
+/* Takes one try off the slot on trial, or goes back. @device is a path that the caller trusts;
+ * its file system is not mounted yet. @ret_text says what was done, for the kernel log. To be
+ * called once a boot. Durable: after a power cut the try has been counted or not, and the
+ * default is the old or the new one. Returns one of the above or a negative errno; on an error
+ * nothing has changed and booting on is right. */
 int default_subvolume_count(const char *device, char **ret_text, Err **reterr);

@@ -4,7 +4,8 @@
 
 #include "base/err.h"
 
-/* The versions that have modules in usr/lib/modules (or lib/modules), the newest last; NULL-terminated, may be empty. */
+/* The versions that have modules in usr/lib/modules (or lib/modules), the newest last;
+ * NULL-terminated, may be empty. */
 int kernel_versions(int root_fd, char ***ret, Err **reterr);
 
 /* Does the tree hold a kernel image that a loader can take from it? */

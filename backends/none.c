@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The backends that do nothing: what a machine gets that must not be touched, and the shortest reading of both
- * contracts. No slots, no switch; state lives below StateDirectory=. */
+/* The backends that do nothing: what a machine gets that must not be touched, and the shortest
+ * reading of both contracts. No slots, no switch; state lives below StateDirectory=. */
 #include <fcntl.h>
 
 #include "backends/boot-backend.h"

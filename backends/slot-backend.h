@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* backends/slot-backend.h - where versions live. One const table of verbs a backend; the procedure in update/ knows only
- * this. A NULL verb means "this backend cannot". */
+/* backends/slot-backend.h - where versions live. One const table of verbs a backend; the
+ * procedure in update/ knows only this. A NULL verb means "this backend cannot". */
 #pragma once
 
 #include "backends/slot.h"
@@ -16,8 +16,9 @@ typedef struct World {
 
 typedef struct SlotBackend SlotBackend;
 
-/* Every verb may be repeated. @job names the quarantine: a path component. "Durable" says what a power cut after the
- * return keeps; before the return it leaves the state before or what recovery removes with clean(). */
+/* Every verb may be repeated. @job names the quarantine: a path component. "Durable" says what a
+ * power cut after the return keeps; before the return it leaves the state before or what
+ * recovery removes with clean(). */
 typedef struct SlotOps {
         const char *name; /* the word in abupdated.conf */
 
@@ -33,35 +34,40 @@ typedef struct SlotOps {
         /* Space for new slots; *@ret_exclusive the exclusive operation that runs, "" for none. */
         int (*space)(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr);
 
-        /* An empty quarantine; gives the directory into which the image's subvolumes are received. Not durable. */
+        /* An empty quarantine; gives the directory into which the image's subvolumes are
+         * received. Not durable. */
         int (*prepare)(SlotBackend *b, const char *job, int *ret_fd, Err **reterr);
 
-        /* The base of an incremental image: a read-only subvolume of a complete slot, by received UUID or UUID. New
-         * descriptor. ERR_PARENT_MISSING names what is here. */
+        /* The base of an incremental image: a read-only subvolume of a complete slot, by
+         * received UUID or UUID. New descriptor. ERR_PARENT_MISSING names what is here. */
         int (*find_base)(SlotBackend *b, const uint8_t uuid[16], int *ret_fd, Err **reterr);
 
         /* Instead of receiving: the quarantine's image becomes a copy of the booted slot. */
         int (*copy_booted)(SlotBackend *b, const char *job, Err **reterr);
 
-        /* Makes the bootable tree in the quarantine from what was received, at the places that @draft->subvolumes says, with
-         * the configuration carried over; gives its top. Everything is synced. */
+        /* Makes the bootable tree in the quarantine from what was received, at the places that
+         * @draft->subvolumes says, with the configuration carried over; gives its top.
+         * Everything is synced. */
         int (*build)(SlotBackend *b, const char *job, const Slot *draft, int *ret_root_fd,
                         Err **reterr);
 
-        /* The quarantine becomes slot @draft->id, whole or not at all. Durable. -EEXIST where that slot is there. */
+        /* The quarantine becomes slot @draft->id, whole or not at all. Durable. -EEXIST where
+         * that slot is there. */
         int (*place)(SlotBackend *b, const char *job, const Slot *draft, Err **reterr);
 
         /* Writes the slot's facts. Durable; old or new after a power cut. */
         int (*record)(SlotBackend *b, const Slot *slot, Err **reterr);
 
-        /* Takes slots away (@ids ends with NULL), each at once or not at all; their space comes back with reclaim(). Absent is
-         * fine. Durable. */
+        /* Takes slots away (@ids ends with NULL), each at once or not at all; their space comes
+         * back with reclaim(). Absent is fine. Durable. */
         int (*discard)(SlotBackend *b, const char *const ids[], Err **reterr);
 
-        /* Empties every quarantine, and what discard() left. Durable. *@ret_count: how many were found, may be NULL. */
+        /* Empties every quarantine, and what discard() left. Durable. *@ret_count: how many were
+         * found, may be NULL. */
         int (*clean)(SlotBackend *b, unsigned *ret_count, Err **reterr);
 
-        /* Waits until deleted slots gave their space back, at most @usec. -ETIMEDOUT is harmless. */
+        /* Waits until deleted slots gave their space back, at most @usec. -ETIMEDOUT is
+         * harmless. */
         int (*reclaim)(SlotBackend *b, uint64_t usec, Err **reterr);
 } SlotOps;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* backends/slot.h - a slot as the facts on disk tell it. Plain data; who changes it is in update/. */
+/* backends/slot.h - a slot as the facts on disk tell it. Plain data; who changes it is in
+ * update/. */
 #pragma once
 
 #include "base/err.h"
@@ -58,6 +59,7 @@ Slot *slot_newest_good(const SlotList *l, const Slot *except);
 
 #define slots_foreach(s, list) for (Slot *s = (list)->slots; s < (list)->slots + (list)->n; s++)
 
-/* The text of slot.conf, and back. The reader gives errors with the line; what it does not know it ignores. */
+/* The text of slot.conf, and back. The reader gives errors with the line; what it does not know
+ * it ignores. */
 int slot_format(const Slot *s, char **ret);
 int slot_parse(const char *text, size_t size, Slot *ret, Err **reterr);

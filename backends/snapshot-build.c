@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* From read-only subvolumes as they were received to one bootable tree, and back from the booted tree to such
- * subvolumes. Snapshots are not recursive, so every part is made by itself and put at its place. */
+/* From read-only subvolumes as they were received to one bootable tree, and back from the booted
+ * tree to such subvolumes. Snapshots are not recursive, so every part is made by itself and put
+ * at its place. */
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
@@ -70,7 +71,8 @@ static int open_inside(int root_fd, const char *path, Err **reterr) {
         return fd < 0 ? err_sys(reterr, errno, "open /%s in the slot", path) : fd;
 }
 
-/* Opens the directory that @path lies in, making what is missing; *@ret_name is the last component, in @path. */
+/* Opens the directory that @path lies in, making what is missing; *@ret_name is the last
+ * component, in @path. */
 static int open_parent(int root_fd, const char *path, const char **ret_name, Err **reterr) {
         _cleanup_(fd_closep) int fd = open_inside(root_fd, "", reterr);
         const char *slash;
@@ -114,8 +116,9 @@ static int put_part(int root_fd, int image_fd, const Part *p, Err **reterr) {
         return subvol_snapshot(source_fd, parent_fd, name, /* read_only= */ false, reterr);
 }
 
-/* Files that belong to the machine, not to the version. cp(1) knows every kind of file and attribute; both names it gets
- * are single components below descriptors, so no link on the way can redirect it. */
+/* Files that belong to the machine, not to the version. cp(1) knows every kind of file and
+ * attribute; both names it gets are single components below descriptors, so no link on the way
+ * can redirect it. */
 static int carry_path(int booted_fd, int root_fd, const char *path, Err **reterr) {
         _cleanup_(fd_closep) int source_fd = -1, dest_fd = -1;
         _cleanup_(freep) char *dir = strdup(path), *from = NULL, *to = NULL;

@@ -41,7 +41,8 @@ static int snapshot_open(const World *w, SlotBackend **ret, Err **reterr) {
         r = toplevel_open(w->root_fd, &s->top_fd, reterr);
         if (r < 0)
                 return r;
-        /* staging holds half-written systems, setuid programs among them: nobody but root looks in */
+        /* staging holds half-written systems, setuid programs among them: nobody but root looks
+         * in */
         home = r = make_and_open(s->top_fd, HOME, 0700, reterr);
         if (r >= 0)
                 s->slots_fd = r = make_and_open(home, "slots", 0700, reterr);
@@ -234,7 +235,8 @@ static int snapshot_place(SlotBackend *b, const char *job, const Slot *draft, Er
         if (r < 0)
                 return err_add(reterr, r, "place slot %s", draft->id);
 
-        /* One rename brings the whole slot; before it the quarantine is all there is, and may go. */
+        /* One rename brings the whole slot; before it the quarantine is all there is, and may
+         * go. */
         if (renameat2(s->staging_fd, job, s->slots_fd, draft->id, RENAME_NOREPLACE) < 0)
                 return err_sys(reterr, errno, "place slot %s", draft->id);
         r = fs_sync(s->top_fd, reterr);
@@ -255,8 +257,8 @@ static int discard_one(Snapshot *s, const char *id, Err **reterr) {
 
         if (!gone)
                 return err_new(reterr, ENOMEM, "out of memory");
-        /* A slot is there whole or not at all: first out of slots/, then to pieces. Transactions of Btrfs are ordered, so no
-         * cut shows the pieces in slots/. */
+        /* A slot is there whole or not at all: first out of slots/, then to pieces. Transactions
+         * of Btrfs are ordered, so no cut shows the pieces in slots/. */
         if (renameat2(s->slots_fd, id, s->staging_fd, gone, RENAME_NOREPLACE) < 0 &&
                         errno != ENOENT)
                 return err_sys(reterr, errno, "discard slot %s", id);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* backends/snapshot.h - inside the snapshot backend: what its files share. Layout (docs/backends.md):
- *   @abupdate/slots/<id>/{root,image/<name>,slot.conf}   @abupdate/staging/<job>/   @abupdate/state/ */
+/* backends/snapshot.h - inside the snapshot backend: what its files share.
+ * The layout on disk is in docs/backends.md. */
 #pragma once
 
 #include "backends/slot-backend.h"

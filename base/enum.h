@@ -4,7 +4,8 @@
 
 #include "base/util.h"
 
-/* Defines T_to_string() and T_from_string() over names[_MAX]; an unknown word is @invalid (-EINVAL). */
+/* Defines T_to_string() and T_from_string() over names[_MAX]; an unknown word is @invalid
+ * (-EINVAL). */
 #define DEFINE_ENUM(prefix, T, names, max, invalid)                                                \
         const char *prefix##_to_string(T v) {                                                      \
                 return v >= 0 && v < (max) ? names[v] : NULL;                                      \

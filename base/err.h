@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* base/err.h - an error is a negative errno plus a story: what was tried, on what, why it failed, what to do.
- * Each layer adds one clause in front; nobody below the edges logs it. */
+/* base/err.h - an error is a negative errno plus a story: what was tried, on what, why it
+ * failed, what to do. Each layer adds one clause in front; nobody below the edges logs it. */
 #pragma once
 
 #include "base/util.h"
 
-/* The stable names that leave the process: on the bus as org.abupdate1.Error.<name>, in the history, in JSON.
- * Append only. The table in err.c is the single source of names and of abctl's exit codes. */
+/* The stable names that leave the process: on the bus as org.abupdate1.Error.<name>, in the
+ * history, in JSON. Append only. The table in err.c is the single source of names and of abctl's
+ * exit codes. */
 typedef enum ErrKind {
         ERR_FAILED,            /* nothing more precise fits */
         ERR_INVALID_ARGUMENT,  /* the caller asked for something that has no meaning */
@@ -44,18 +45,18 @@ typedef enum ErrKind {
         ERR_NOT_CANCELLABLE, /* the point of no return has passed */
         ERR_WORKER_DIED,
         ERR_NO_MEMORY,
-        ERR_ACCESS_DENIED, /* the policy does not let this caller do it; the bus says so in its own words */
-        ERR_NO_DAEMON, /* the client alone: no bus, or nobody answers there */
+        ERR_ACCESS_DENIED, /* the policy forbids it; the bus says so in its own words */
+        ERR_NO_DAEMON,     /* the client alone: no bus, or nobody answers there */
         _ERR_KIND_MAX,
         _ERR_KIND_INVALID = -EINVAL,
 } ErrKind;
 
 typedef struct Err Err;
 
-/* Starts a story and returns @code (a negative errno, or a positive one that is negated). The kind follows from
- * the code: -ENOSPC is ERR_NO_SPACE, -EDQUOT ERR_QUOTA, -EROFS ERR_READ_ONLY, -ENOMEM ERR_NO_MEMORY, -EBUSY
- * ERR_BUSY, -ECANCELED ERR_CANCELLED, else ERR_FAILED. With @reterr NULL only the code is returned.
- * The text of errno is added by err_sys() alone. */
+/* Starts a story and returns @code (a negative errno, or a positive one that is negated). The
+ * kind follows from the code: -ENOSPC is ERR_NO_SPACE, -EDQUOT ERR_QUOTA, -EROFS ERR_READ_ONLY,
+ * -ENOMEM ERR_NO_MEMORY, -EBUSY ERR_BUSY, -ECANCELED ERR_CANCELLED, else ERR_FAILED. With
+ * @reterr NULL only the code is returned. The text of errno is added by err_sys() alone. */
 int err_new(Err **reterr, int code, const char *fmt, ...) _printf_(3, 4);
 
 /* The same with a kind of its own. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* base/util.h - the handful of macros and helpers that every file uses: cleanup, ownership, strings.
- * Knows nothing of Btrfs, the bus or slots. */
+/* base/util.h - the handful of macros and helpers that every file uses: cleanup, ownership,
+ * strings. Knows nothing of Btrfs, the bus or slots. */
 #pragma once
 
 #include <dirent.h>
@@ -90,7 +90,8 @@ static inline const char *str_after(const char *s, const char *prefix) {
 /* asprintf() that returns the new string or NULL when memory is short. */
 char *str_printf(const char *fmt, ...) _printf_(1, 2);
 
-/* Replaces *@dest by a copy of @src (NULL stays NULL). Returns 0 or -ENOMEM, then *@dest is as before. */
+/* Replaces *@dest by a copy of @src (NULL stays NULL). Returns 0 or -ENOMEM, then *@dest is as
+ * before. */
 int str_set(char **dest, const char *src);
 
 /* Decimal only, no sign, no blanks, no leading '+', whole string. Returns 0, -EINVAL or -ERANGE. */
@@ -102,14 +103,16 @@ int parse_bool(const char *s, bool *ret);
 /* Bytes with an optional suffix K, M, G, T (powers of 1024). Returns 0, -EINVAL or -ERANGE. */
 int parse_size(const char *s, uint64_t *ret);
 
-/* "1.3 GiB", for people. The buffer is the caller's, at least 16 bytes; returned for convenience. */
+/* "1.3 GiB", for people. The buffer is the caller's, at least 16 bytes; returned for
+ * convenience. */
 char *format_bytes(char buf[static 16], uint64_t bytes);
 
-/* Control characters and invalid UTF-8 of @s as \xNN, for logs and terminals: whoever chose a name must not
- * write escape sequences there. New string, or NULL when memory is short. */
+/* Control characters and invalid UTF-8 of @s as \xNN, for logs and terminals: whoever chose a
+ * name must not write escape sequences there. New string, or NULL when memory is short. */
 char *str_printable(const char *s);
 
-/* A slot, job or transaction name that may become a path component: 1 to 64 of [A-Za-z0-9._-], no leading dot. */
+/* A slot, job or transaction name that may become a path component: 1 to 64 of [A-Za-z0-9._-],
+ * no leading dot. */
 bool name_ok(const char *s);
 
 /* Microseconds of CLOCK_REALTIME and of CLOCK_MONOTONIC. */

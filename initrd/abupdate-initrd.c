@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* abupdate-initrd - what must happen before the root is mounted: count a try of the slot on trial where the loader cannot, and
- * go back when none is left. Never keeps a machine from booting: on every error it says so and lets the boot go on. */
+/* abupdate-initrd - what must happen before the root is mounted: count a try of the slot on
+ * trial where the loader cannot, and go back when none is left. Never keeps a machine from
+ * booting: on every error it says so and lets the boot go on. */
 #include <fcntl.h>
 #include <getopt.h>
 

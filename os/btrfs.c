@@ -12,7 +12,8 @@
 #include "os/btrfs.h"
 #include "os/file.h"
 
-/* The inode number of the top directory of every subvolume (fs_types.h of btrfs-progs: BTRFS_FIRST_FREE_OBJECTID). */
+/* The inode number of the top directory of every subvolume (fs_types.h of btrfs-progs:
+ * BTRFS_FIRST_FREE_OBJECTID). */
 #define SUBVOL_TOP_INODE 256
 
 /* Between two looks at the cleaner, in nanoseconds. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* os/btrfs.h - subvolumes, the default subvolume and space of a Btrfs file system, by descriptor. Thin over libbtrfsutil
- * and ioctls; knows nothing of slots. What is durable on return is said of each (measured; commit interval does not
- * matter for it). */
+/* os/btrfs.h - subvolumes, the default subvolume and space of a Btrfs file system, by
+ * descriptor. Thin over libbtrfsutil and ioctls; knows nothing of slots. What is durable on
+ * return is said of each (measured; commit interval does not matter for it). */
 #pragma once
 
 #include "base/err.h"
@@ -25,21 +25,25 @@ int subvol_info(int fd, SubvolInfo *ret, Err **reterr);
 /* Is @name below @parent_fd the top of a subvolume? 1, 0, or a negative errno. */
 int subvol_is_at(int parent_fd, const char *name);
 
-/* A snapshot of the subvolume at @source_fd, not recursive: subvolumes inside become empty directories. Durable on return,
- * and commits everything that was pending. -EEXIST where @name is there. */
+/* A snapshot of the subvolume at @source_fd, not recursive: subvolumes inside become empty
+ * directories. Durable on return, and commits everything that was pending. -EEXIST where @name
+ * is there. */
 int subvol_snapshot(int source_fd, int parent_fd, const char *name, bool read_only, Err **reterr);
 
 /* Durable on return. */
 int subvol_set_read_only(int fd, bool read_only, Err **reterr);
 
-/* Deletes @name and every subvolume inside it, read-only ones too. Absent is fine. NOT durable before fs_sync(): after a
- * power cut it may be there again, whole. Space comes back later: subvol_wait_deleted(). */
+/* Deletes @name and every subvolume inside it, read-only ones too. Absent is fine. NOT durable
+ * before fs_sync(): after a power cut it may be there again, whole. Space comes back later:
+ * subvol_wait_deleted(). */
 int subvol_delete_at(int parent_fd, const char *name, Err **reterr);
 
-/* Wakes the cleaner and waits until the deleted subvolumes have given their space back, at most @usec. 0 or -ETIMEDOUT. */
+/* Wakes the cleaner and waits until the deleted subvolumes have given their space back, at most
+ * @usec. 0 or -ETIMEDOUT. */
 int subvol_wait_deleted(int fd, uint64_t usec, Err **reterr);
 
-/* The subvolume that is mounted where nobody says which. Setting is NOT durable before fs_sync(). */
+/* The subvolume that is mounted where nobody says which. Setting is NOT durable before
+ * fs_sync(). */
 int default_subvol_get(int fd, uint64_t *ret, Err **reterr);
 int default_subvol_set(int fd, uint64_t id, Err **reterr);
 

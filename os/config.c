@@ -30,7 +30,8 @@ static int strv_add(char ***strv, char *owned) {
         return 0;
 }
 
-/* Each parser takes the text of a value and says in @allowed what it takes; 0, -EINVAL or -ENOMEM. */
+/* Each parser takes the text of a value and says in @allowed what it takes; 0, -EINVAL or
+ * -ENOMEM. */
 
 static int parse_word(const char *value, char **ret) {
         return name_ok(value) ? str_set(ret, value) : -EINVAL;

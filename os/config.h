@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* os/config.h - the administrator's configuration: etc/abupdate/abupdated.conf with vendor file and drop-ins, below the
- * machine's root. docs/abupdated.conf.5 explains every key. */
+/* os/config.h - the administrator's configuration: etc/abupdate/abupdated.conf with vendor file
+ * and drop-ins, below the machine's root. docs/abupdated.conf.5 explains every key. */
 #pragma once
 
 #include "base/err.h"
@@ -33,7 +33,7 @@ typedef struct Config {
         bool read_only;
         unsigned keep; /* proven slots beside the booted one */
         uint64_t min_free;
-        char **carry; /* paths below the root, without leading slash; NULL-terminated, may be NULL */
+        char **carry; /* paths below the root, no leading slash; NULL-terminated, or NULL */
         Place *places;
         size_t n_places;
         /* [Boot] */
@@ -42,8 +42,9 @@ typedef struct Config {
         char **warnings; /* sentences: unknown keys; NULL-terminated, may be NULL */
 } Config;
 
-/* Reads vendor file and drop-ins from usr/lib/abupdate, then those of the administrator, below @root (a path). No file is
- * fine: then the defaults hold. Errors: ERR_BAD_CONFIG with file, line and what is allowed. */
+/* Reads vendor file and drop-ins from usr/lib/abupdate, then those of the administrator, below
+ * @root (a path). No file is fine: then the defaults hold. Errors: ERR_BAD_CONFIG with file,
+ * line and what is allowed. */
 int config_load(const char *root, Config **ret, Err **reterr);
 Config *config_free(Config *c);
 DEFINE_CLEANUP(Config, config_free)

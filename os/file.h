@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* os/file.h - whole small files and directories below a descriptor, read with a bound, written so that a power cut
- * leaves the old or the new content. Symbolic links are never followed in the last component. */
+/* os/file.h - whole small files and directories below a descriptor, read with a bound, written
+ * so that a power cut leaves the old or the new content. Symbolic links are never followed in
+ * the last component. */
 #pragma once
 
 #include <sys/types.h>
 
 #include "base/err.h"
 
-/* Reads a regular file of at most @max bytes; the text gets a NUL behind its end. Errors: -ENOENT and the like from the
- * kernel, -EFBIG, -EBADMSG for what is not a regular file. @ret_size may be NULL. */
+/* Reads a regular file of at most @max bytes; the text gets a NUL behind its end. Errors:
+ * -ENOENT and the like from the kernel, -EFBIG, -EBADMSG for what is not a regular file.
+ * @ret_size may be NULL. */
 int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size,
                 Err **reterr);
 
@@ -16,18 +18,20 @@ int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
 int file_read_if_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size,
                 Err **reterr);
 
-/* Replaces @path by @size bytes of @data: a new file beside it, fsync, rename, fsync of the directory. Repeatable.
- * After a power cut the old or the new content is there, perhaps with a file "<path>.new" beside it that the next write
- * replaces. */
+/* Replaces @path by @size bytes of @data: a new file beside it, fsync, rename, fsync of the
+ * directory. Repeatable. After a power cut the old or the new content is there, perhaps with a
+ * file "<path>.new" beside it that the next write replaces. */
 int file_write_at(int dir_fd, const char *path, const void *data, size_t size, Err **reterr);
 
-/* A directory for reading, as a descriptor of its own that takes every ioctl (not O_PATH). Negative errno on failure. */
+/* A directory for reading, as a descriptor of its own that takes every ioctl (not O_PATH).
+ * Negative errno on failure. */
 int dir_open_at(int dir_fd, const char *path, Err **reterr);
 
 /* Makes @path (one level) unless it is there. Not durable by itself. */
 int dir_make_at(int dir_fd, const char *path, mode_t mode, Err **reterr);
 
-/* The names in a directory without "." and "..", sorted by strverscmp(), so that 10 comes after 9; NULL-terminated. */
+/* The names in a directory without "." and "..", sorted by strverscmp(), so that 10 comes after
+ * 9; NULL-terminated. */
 int dir_names(int dir_fd, char ***ret, Err **reterr);
 char **strv_free(char **strv);
 DEFINE_CLEANUP(char *, strv_free)

@@ -4,6 +4,6 @@
 
 #include "base/err.h"
 
-/* IMAGE_VERSION=, else VERSION_ID= of etc/os-release or usr/lib/os-release below @root_fd (os-release(5)); NULL where there is
- * none. New string. */
+/* IMAGE_VERSION=, else VERSION_ID= of etc/os-release or usr/lib/os-release below @root_fd
+ * (os-release(5)); NULL where there is none. New string. */
 int os_release_version(int root_fd, char **ret, Err **reterr);

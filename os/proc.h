@@ -7,11 +7,14 @@
 /* The id of this boot, 36 characters. */
 int proc_boot_id(int root_fd, char **ret, Err **reterr);
 
-/* The value of the last @key= on the kernel command line, "" for a bare @key, NULL where it is absent. */
+/* The value of the last @key= on the kernel command line, "" for a bare @key, NULL where it is
+ * absent. */
 int proc_cmdline_get(int root_fd, const char *key, char **ret, Err **reterr);
 
-/* The value of option @name in a comma-separated mount option list, e.g. "subvol" of "rw,subvol=@". NULL where absent. */
+/* The value of option @name in a comma-separated mount option list, e.g. "subvol" of
+ * "rw,subvol=@". NULL where absent. */
 int mount_option_get(const char *options, const char *name, char **ret);
 
-/* The mount options of the line for @target in the fstab below @dir_fd (etc/fstab), "" where there is no line. */
+/* The mount options of the line for @target in the fstab below @dir_fd (etc/fstab), "" where
+ * there is no line. */
 int fstab_options(int root_fd, const char *target, char **ret, Err **reterr);

@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 
-/* Runs argv[0] with standard input from /dev/null and its output dropped but for the last line of standard error, which goes
- * into the story. @fds (ended by -1, may be NULL) are kept open at their numbers. -ENOENT where there is no such program,
- * -ECHILD where it failed. */
+/* Runs argv[0] with standard input from /dev/null and its output dropped but for the last line
+ * of standard error, which goes into the story. @fds (ended by -1, may be NULL) are kept open at
+ * their numbers. -ENOENT where there is no such program, -ECHILD where it failed. */
 int program_run(const char *const argv[], const int *fds, Err **reterr);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* os/toplevel.h - the top-level subvolume (id 5) of a file system as a descriptor, by a detached mount: it is in nobody's
- * mount table and gone with its last descriptor, so a crash leaks nothing. */
+/* os/toplevel.h - the top-level subvolume (id 5) of a file system as a descriptor, by a detached
+ * mount: it is in nobody's mount table and gone with its last descriptor, so a crash leaks
+ * nothing. */
 #pragma once
 
 #include "base/err.h"
 
-/* Of the mounted Btrfs that @root_fd lies in. Errors: ERR_NOT_BTRFS, ERR_READ_ONLY where the kernel has turned the file
- * system read-only. Writable; repeatable; needs CAP_SYS_ADMIN. */
+/* Of the mounted Btrfs that @root_fd lies in. Errors: ERR_NOT_BTRFS, ERR_READ_ONLY where the
+ * kernel has turned the file system read-only. Writable; repeatable; needs CAP_SYS_ADMIN. */
 int toplevel_open(int root_fd, int *ret, Err **reterr);
 
-/* Of the Btrfs on a block device, which need not be mounted. @device is a path that the caller trusts. */
+/* Of the Btrfs on a block device, which need not be mounted. @device is a path that the caller
+ * trusts. */
 int toplevel_open_device(const char *device, int *ret, Err **reterr);

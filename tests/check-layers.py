@@ -27,7 +27,7 @@ LIBRARIES = {
     "libeconf": {"os"},
     "zstd": {"stream"},
     "lzma": {"stream"},
-    "zlib": {"stream"},
+    "zlib": {"stream", "update"},
 }
 
 INCLUDE = re.compile(r'\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')

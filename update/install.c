@@ -144,7 +144,8 @@ static int say_end(Install *in, Err **reterr) {
                         p->version, p->slot, p->slot);
 }
 
-/* Without a manifest the tree itself says what it is: its os-release, or else the name of its subvolume. */
+/* Without a manifest the tree itself says what it is: its os-release, or else the name of its
+ * subvolume. */
 static int identify(Install *in, Err **reterr) {
         _cleanup_(fd_closep) int fd = dir_open_at(in->image_fd, in->received[0].name, reterr);
         int r = fd < 0 ? fd : os_release_version(fd, &in->plan.version, reterr);
@@ -158,8 +159,8 @@ static int identify(Install *in, Err **reterr) {
         return r < 0 ? r : say_end(in, reterr);
 }
 
-/* Read-only and received-UUID are no proof of content; they prove that the engine reached the end of this subvolume. Every
- * inode is read once: what the disk cannot give back is no system. */
+/* Read-only and received-UUID are no proof of content; they prove that the engine reached the
+ * end of this subvolume. Every inode is read once: what the disk cannot give back is no system. */
 static int step_verify(Job *j _unused_, void *context, Err **reterr) {
         Install *in = context;
         int r = fs_sync(in->image_fd, reterr);

@@ -44,7 +44,8 @@ static int end_update(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         return discard_copy(m, s, reterr);
 }
 
-/* Rollback and mark bad: @from is the slot that is left. Once switched, the verdict on it follows. */
+/* Rollback and mark bad: @from is the slot that is left. Once switched, the verdict on it
+ * follows. */
 static int end_switch(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         const Journal *jr = m->journal;
         Slot *left = slot_find(f->slots, jr->from);

@@ -39,7 +39,8 @@ int job_says(Job *j, Err **reterr, const char *fmt, ...) {
         return 0;
 }
 
-/* The one door: what comes next is on disk before it is in memory, and in memory before anybody hears of it. */
+/* The one door: what comes next is on disk before it is in memory, and in memory before anybody
+ * hears of it. */
 static int enter(Job *j, Phase phase, Err **reterr) {
         Journal *journal = j->m->journal;
         int r;
@@ -124,7 +125,8 @@ int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr) {
                         r = steps[i].run(j, context, &err);
         }
         if (r >= 0) {
-                /* what was asked for is done and durable; that it cannot be noted down does not undo it */
+                /* what was asked for is done and durable; that it cannot be noted down does not
+                 * undo it */
                 (void) close_journal(j, 0, "", str_or(j->done, "done"), NULL);
                 return 0;
         }

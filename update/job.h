@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* update/job.h - how a job runs: a table of steps, each recorded in the journal before it begins, undone in reverse when one
- * fails. Every kind of job is such a table. */
+/* update/job.h - how a job runs: a table of steps, each recorded in the journal before it
+ * begins, undone in reverse when one fails. Every kind of job is such a table. */
 #pragma once
 
 #include "update/machine.h"
@@ -45,17 +45,18 @@ int job_says(Job *j, Err **reterr, const char *fmt, ...) _printf_(3, 4);
 typedef struct Step {
         Phase phase;
         int (*run)(Job *j, void *context, Err **reterr);
-        void (*undo)(Job *j,
-                        void *context); /* also after run() failed half-way; NULL: nothing to undo */
+        void (*undo)(Job *j, void *context); /* after run() failed half-way, too */
         bool no_return; /* once begun it is finished: no cancelling in it and after it */
 } Step;
 
-/* Runs a table of steps: ready, then for each step record, run. The first error is the one returned, after everything was
- * undone, beginning with the step that broke; what cannot be undone now is undone by recovery. The end is in history and
- * journal. After a power cut in a step the journal says which; recover() goes on from the facts. */
+/* Runs a table of steps: ready, then for each step record, run. The first error is the one
+ * returned, after everything was undone, beginning with the step that broke; what cannot be
+ * undone now is undone by recovery. The end is in history and journal. After a power cut in a
+ * step the journal says which; recover() goes on from the facts. */
 int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr);
 
-/* Writes an end into the history: for job_run(), and for recovery on behalf of a job that was cut off. */
+/* Writes an end into the history: for job_run(), and for recovery on behalf of a job that was
+ * cut off. */
 int job_history(Machine *m, uint64_t id, uint64_t started, const char *type, const char *slot,
                 const char *version, int status, const char *error, const char *message,
                 Err **reterr);

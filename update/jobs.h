@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* update/jobs.h - everything that a worker can be asked to do. Each takes a Job whose facts are fresh, checks, calls the
- * sink's ready(), does it and returns 0, or a negative errno with a story and the machine as before. */
+/* update/jobs.h - everything that a worker can be asked to do. Each takes a Job whose facts are
+ * fresh, checks, calls the sink's ready(), does it and returns 0, or a negative errno with a
+ * story and the machine as before. */
 #pragma once
 
 #include "update/job.h"
@@ -19,8 +20,9 @@ typedef struct FindingList {
 
 void finding_list_done(FindingList *l);
 
-/* Converges from the facts on disk after whatever happened: empties quarantines, ends trials that were won or lost, finishes
- * or drops what a job left. Does nothing on a machine in order. Repeatable; needs no more than a second. */
+/* Converges from the facts on disk after whatever happened: empties quarantines, ends trials
+ * that were won or lost, finishes or drops what a job left. Does nothing on a machine in order.
+ * Repeatable; needs no more than a second. */
 int recover(Machine *m, Err **reterr);
 
 /* Installs the image on @image_fd. @dry_run: fills @ret_plan and changes nothing. */
@@ -37,7 +39,8 @@ int job_begin_in_place(Job *j, Err **reterr);
 int job_commit(Job *j, const char *transaction, Err **reterr);
 int job_abort(Job *j, const char *transaction, Err **reterr);
 
-/* Deletes what retention does not keep; part of mark good and all of prune. *@ret_count may be NULL. */
+/* Deletes what retention does not keep; part of mark good and all of prune. *@ret_count may be
+ * NULL. */
 int retention_apply(Job *j, unsigned *ret_count, Err **reterr);
 
 /* Looks for everything that is not as it should be. Changes nothing. */

@@ -10,8 +10,9 @@
 
 enum { LOCK_WAIT_SECONDS = 3 };
 
-/* Two daemons, or a daemon and `abctl --offline`: the second waits a little, for the worker of a daemon that was killed is
- * about to end, and is then refused. The lock is gone with the process. */
+/* Two daemons, or a daemon and `abctl --offline`: the second waits a little, for the worker of a
+ * daemon that was killed is about to end, and is then refused. The lock is gone with the
+ * process. */
 static int take_lock(Machine *m, Err **reterr) {
         uint64_t end = now_monotonic() + LOCK_WAIT_SECONDS * USEC_PER_SEC;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* update/machine.h - one machine opened for one job: configuration, backends, journal, and the facts read from them. */
+/* update/machine.h - one machine opened for one job: configuration, backends, journal, and the
+ * facts read from them. */
 #pragma once
 
 #include <json-c/json.h>
@@ -20,8 +21,9 @@ typedef struct Machine {
         char *boot_id;
 } Machine;
 
-/* Opens the machine below the path @root and takes its lock. Errors: ERR_BUSY while another worker holds it, ERR_BAD_CONFIG,
- * ERR_NOT_BTRFS, ... Changes nothing but the empty directories of the layout. */
+/* Opens the machine below the path @root and takes its lock. Errors: ERR_BUSY while another
+ * worker holds it, ERR_BAD_CONFIG, ERR_NOT_BTRFS, ... Changes nothing but the empty directories
+ * of the layout. */
 int machine_open(const char *root, Machine **ret, Err **reterr);
 Machine *machine_free(Machine *m);
 DEFINE_CLEANUP(Machine, machine_free)
@@ -43,7 +45,8 @@ Slot *facts_booted(const Facts *f);
 /* Is the slot on trial: armed or running, and not proven? */
 bool facts_on_trial(const Facts *f, const Slot *s);
 
-/* Why the slot may not be deleted, as a clause ("it is running"), and the kind of error; NULL: it may. */
+/* Why the slot may not be deleted, as a clause ("it is running"), and the kind of error; NULL:
+ * it may. */
 const char *facts_protects(const Facts *f, const Slot *s, ErrKind *ret_kind);
 
 /* A slot by id, "" meaning the booted one. ERR_UNKNOWN_SLOT names those that are here. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* update/phase.h - where a job stands. The words are on the bus, in the journal and in the history. */
+/* update/phase.h - where a job stands. The words are on the bus, in the journal and in the
+ * history. */
 #pragma once
 
 #include "base/util.h"

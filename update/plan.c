@@ -4,7 +4,8 @@
 #include "update/plan.h"
 #include "update/records.h"
 
-/* Measured on trees of real systems: metadata takes 3 to 6 % of the data; small files live in it whole. */
+/* Measured on trees of real systems: metadata takes 3 to 6 % of the data; small files live in it
+ * whole. */
 enum { METADATA_SHARE = 16 };
 #define METADATA_BASE (UINT64_C(16) << 20)
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* update/plan.h - decide first, act later: what an update will do, as plain data, from plain data. No system call in here. */
+/* update/plan.h - decide first, act later: what an update will do, as plain data, from plain
+ * data. No system call in here. */
 #pragma once
 
 #include "update/machine.h"
@@ -42,7 +43,8 @@ typedef struct SpaceNeed {
         uint64_t short_of;       /* 0: enough */
 } SpaceNeed;
 
-/* Room for @image_bytes more with @min_free left over. Data and metadata may both take from the unallocated space. */
+/* Room for @image_bytes more with @min_free left over. Data and metadata may both take from the
+ * unallocated space. */
 SpaceNeed plan_space(const FsSpace *space, uint64_t image_bytes, uint64_t min_free);
 
 /* The number for a new slot: one more than every number that was ever used. */
@@ -52,8 +54,8 @@ uint64_t plan_slot_number(const SlotList *slots, uint64_t last_slot);
 int plan_check_version(const Facts *facts, const char *version, const UpdateOptions *options,
                 Err **reterr);
 
-/* Refusals: ERR_ALREADY_INSTALLED, ERR_REFUSED, ERR_NO_SPACE (bytes that are short), ERR_BUSY (exclusive operation),
- * ERR_CONFLICT (the running system is on trial), ERR_TRANSACTION_OPEN. */
+/* Refusals: ERR_ALREADY_INSTALLED, ERR_REFUSED, ERR_NO_SPACE (bytes that are short), ERR_BUSY
+ * (exclusive operation), ERR_CONFLICT (the running system is on trial), ERR_TRANSACTION_OPEN. */
 int plan_update(const Config *config, const Facts *facts, uint64_t last_slot, const FsSpace *space,
                 const char *exclusive, const ImageFacts *image, const UpdateOptions *options,
                 Plan *ret, Err **reterr);

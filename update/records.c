@@ -16,7 +16,8 @@ const char *json_text(json_object *o, const char *key) {
                                : NULL;
 }
 
-/* A file that is too large, no file at all, or unreadable counts as empty: it is memory, not truth. */
+/* A file that is too large, no file at all, or unreadable counts as empty: it is memory, not
+ * truth. */
 static int lines_read(int dir_fd, const char *name, json_object **ret, Err **reterr) {
         _cleanup_(json_freep) json_object *list = json_object_new_array();
         _cleanup_(freep) char *text = NULL;

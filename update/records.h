@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* update/records.h - what the machine remembers about versions: the history of jobs and the versions that are refused.
- * JSON, one object a line; a line that cannot be read is skipped, for it is the one that a power cut tore. */
+/* update/records.h - what the machine remembers about versions: the history of jobs and the
+ * versions that are refused. JSON, one object a line; a line that cannot be read is skipped, for
+ * it is the one that a power cut tore. */
 #pragma once
 
 #include <json-c/json.h>
@@ -18,8 +19,8 @@ const char *json_text(json_object *o, const char *key);
 /* New reference to an array, oldest first, the newest 200. Absent: empty. */
 int history_read(int dir_fd, json_object **ret, Err **reterr);
 
-/* Adds @entry (borrowed). Durable. Repeating it adds it once: one that equals the last one in "job", "started" and
- * "type" is left out. */
+/* Adds @entry (borrowed). Durable. Repeating it adds it once: one that equals the last one in
+ * "job", "started" and "type" is left out. */
 int history_add(int dir_fd, json_object *entry, Err **reterr);
 
 /* New reference to an array of {"version","reason","time"}. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* After a power cut, a crash, a lost trial, an administrator's hand: from the facts on disk to a machine in order. The journal
- * only tells the story and breaks ties. Every part may be cut off and comes again. */
+/* After a power cut, a crash, a lost trial, an administrator's hand: from the facts on disk to a
+ * machine in order. The journal only tells the story and breaks ties. Every part may be cut off
+ * and comes again. */
 #include "update/interrupted.h"
 #include "update/jobs.h"
 #include "update/records.h"

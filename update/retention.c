@@ -25,7 +25,8 @@ static int remove_slots(Job *j, const Slot *const slots[], size_t n, Err **reter
         return r;
 }
 
-/* While something is on trial only what is of no use to anybody goes: nothing old is deleted before the new is proven. */
+/* While something is on trial only what is of no use to anybody goes: nothing old is deleted
+ * before the new is proven. */
 static bool retention_keeps(const Config *c, const Facts *f, const Slot *s, unsigned newer_good) {
         ErrKind kind;
 

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* update/slot-steps.h - the few moves that several jobs share: place, arm, record. Each is repeatable. */
+/* update/slot-steps.h - the few moves that several jobs share: place, arm, record. Each is
+ * repeatable. */
 #pragma once
 
 #include "update/job.h"
 
-/* From the quarantine to slots/: builds the tree, asks the boot backend whether it fits, places it. Fills in kernel and
- * read_only of @draft. */
+/* From the quarantine to slots/: builds the tree, asks the boot backend whether it fits, places
+ * it. Fills in kernel and read_only of @draft. */
 int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **reterr);
 
-/* Makes slot @id the next boot and reads that back; j->facts is fresh afterwards. With @tries 0 for good. What another slot
- * had armed is disarmed first, so that at every moment one slot at most is counted. */
+/* Makes slot @id the next boot and reads that back; j->facts is fresh afterwards. With @tries 0
+ * for good. What another slot had armed is disarmed first, so that at every moment one slot at
+ * most is counted. */
 int slot_arm(Job *j, const char *id, unsigned tries, Err **reterr);
 
 /* Writes state and reason of a slot. */
@@ -21,7 +23,8 @@ int slot_set_good(Job *j, Slot *s, const char *reason, Err **reterr);
 /* The slot is bad and its version refused from now on. */
 int slot_condemn(Machine *m, Slot *s, const char *reason, Err **reterr);
 
-/* Commit's last step: the booted slot @s is staged again, under the name that it gives itself now. */
+/* Commit's last step: the booted slot @s is staged again, under the name that it gives itself
+ * now. */
 int transaction_close(Job *j, Slot *s, Err **reterr);
 
 /* The slot that a transaction changed is bad; @what ends the sentence "transaction t5 ...". */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Verdicts and ways back: rollback, mark good, mark bad. Each ends with the facts that status shows and that keep a version
- * away which did not prove itself. */
+/* Verdicts and ways back: rollback, mark good, mark bad. Each ends with the facts that status
+ * shows and that keep a version away which did not prove itself. */
 #include "update/jobs.h"
 #include "update/records.h"
 #include "update/slot-steps.h"
@@ -71,7 +71,8 @@ static int run_switch(Job *j, Switch *s, Err **reterr) {
         return job_run(j, steps, ARRAY_SIZE(steps), s, reterr);
 }
 
-/* Where to go back to when nobody says: before the reboot to what runs, after it to what was proven last. */
+/* Where to go back to when nobody says: before the reboot to what runs, after it to what was
+ * proven last. */
 static const Slot *default_target(const Facts *f) {
         const Slot *booted = facts_booted(f), *next = facts_next(f);
 
@@ -146,7 +147,8 @@ int job_rollback(Job *j, const char *slot, Err **reterr) {
         return r < 0 ? r : run_switch(j, &s, reterr);
 }
 
-/* Good: the slot's own record first, then the loader stops counting; recovery and the initrd take the record as the truth. */
+/* Good: the slot's own record first, then the loader stops counting; recovery and the initrd
+ * take the record as the truth. */
 static int step_bless(Job *j, void *context, Err **reterr) {
         Slot *s = slot_find(j->facts.slots, context);
         int r = slot_set_good(j, s, NULL, reterr);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* In-place transactions: any tool changes the running slot while a copy of it, made before, boots next. A power cut in the
- * middle boots the copy; commit makes the changed slot the next boot, on trial. The open transaction is a fact in the
- * slot.conf of the running slot. */
+/* In-place transactions: any tool changes the running slot while a copy of it, made before,
+ * boots next. A power cut in the middle boots the copy; commit makes the changed slot the next
+ * boot, on trial. The open transaction is a fact in the slot.conf of the running slot. */
 #include "os/os-release.h"
 #include "update/jobs.h"
 #include "update/slot-steps.h"
@@ -154,7 +154,8 @@ int job_begin_in_place(Job *j, Err **reterr) {
         return job_run(j, begin_steps, ARRAY_SIZE(begin_steps), &t, reterr);
 }
 
-/* What the changed system calls itself; where it still has the old name, the transaction tells them apart. */
+/* What the changed system calls itself; where it still has the old name, the transaction tells
+ * them apart. */
 static int new_version(Job *j, const Slot *booted, char **ret, Err **reterr) {
         _cleanup_(freep) char *version = NULL;
         int r = os_release_version(j->m->root_fd, &version, reterr);
