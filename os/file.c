@@ -68,6 +68,21 @@ static int write_all(int fd, const char *data, size_t size) {
         return 0;
 }
 
+/* The directory that holds @path, which may be below @dir_fd. */
+static int sync_parent(int dir_fd, const char *path) {
+        _cleanup_(fd_closep) int fd = -1;
+        _cleanup_(freep) char *parent = NULL;
+        const char *slash = strrchr(path, '/');
+
+        if (!slash)
+                return fsync(dir_fd) < 0 ? -errno : 0;
+        parent = strndup(path, (size_t) (slash - path));
+        if (!parent)
+                return -ENOMEM;
+        fd = openat(dir_fd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
 int file_write_at(int dir_fd, const char *path, const void *data, size_t size, Err **reterr) {
         _cleanup_(freep) char *draft = str_printf("%s.new", path);
         _cleanup_(fd_closep) int fd = -1;
@@ -90,9 +105,8 @@ int file_write_at(int dir_fd, const char *path, const void *data, size_t size, E
                 (void) unlinkat(dir_fd, draft, 0);
                 return err_sys(reterr, r, "write %s", path);
         }
-        if (fsync(dir_fd) < 0)
-                return err_sys(reterr, errno, "write %s: sync its directory", path);
-        return 0;
+        r = sync_parent(dir_fd, path);
+        return r < 0 ? err_sys(reterr, r, "write %s: sync its directory", path) : 0;
 }
 
 int dir_open_at(int dir_fd, const char *path, Err **reterr) {
