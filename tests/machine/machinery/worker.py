@@ -9,11 +9,12 @@ import socket
 import sys
 
 
-def order(program, root, what, image=None, wrap=()):
+def order(program, root, what, image=None, wrap=(), on_packet=None):
     """Start a worker on the machine at @root, give it @what, wait for its end.
 
-    Returns {"result": its last words or None, "world": the machine as it left it or None,
-    "phases": the phases it went through, "status": its exit status as waitpid() gives it}.
+    @on_packet: called with every packet as it comes. Returns {"result": its last words or None,
+    "world": the machine as it left it or None, "phases": the phases it went through, "status": its
+    exit status as waitpid() gives it}.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     high = [fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 20)]
@@ -29,12 +30,20 @@ def order(program, root, what, image=None, wrap=()):
     for fd in high:
         os.close(fd)
     outcome = {"result": None, "world": None, "phases": [], "status": None}
-    ours.send(json.dumps({"job": 1, **what}).encode())
+    try:
+        ours.send(json.dumps({"job": 1, **what}).encode())
+    except BrokenPipeError:
+        pass                            # it died first: that is an outcome like any other
     while True:
-        data, ancillary, _, _ = ours.recvmsg(128 * 1024, socket.CMSG_SPACE(4))
+        try:
+            data, ancillary, _, _ = ours.recvmsg(128 * 1024, socket.CMSG_SPACE(4))
+        except ConnectionResetError:
+            break
         if not data:
             break
         packet = json.loads(data)
+        if on_packet:
+            on_packet(packet)
         for _, _, payload in ancillary:
             fd = array.array("i", payload[:4])[0]
             with os.fdopen(fd, "rb") as file:

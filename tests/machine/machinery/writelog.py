@@ -109,6 +109,14 @@ class Replay:
         return [n for n in range(last_flush(self.entries, self.at), self.at)
                 if self.entries[n].is_write]
 
+    def apply(self, entry, image):
+        """Apply one entry, whole or cut short, to a copy of the image."""
+        target = os.open(image, os.O_RDWR)
+        try:
+            self._apply(entry, target)
+        finally:
+            os.close(target)
+
     def apply_to(self, image, numbers):
         """Apply single entries to a copy of the image."""
         target = os.open(image, os.O_RDWR)
