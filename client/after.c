@@ -53,7 +53,19 @@ static int end_as_json(const Client *c, const JobEnd *end, bool reboot, Err **re
         return 0;
 }
 
+/* "version 2 is installed" -> "Version 2 is installed." New string or NULL. */
+static char *sentence(const char *text) {
+        size_t n = strlen(text);
+        char *s = str_printf("%s%s", text, n > 0 && text[n - 1] == '.' ? "" : ".");
+
+        if (s && *s >= 'a' && *s <= 'z')
+                *s = (char) (*s - 'a' + 'A');
+        return s;
+}
+
 static void end_as_text(const Client *c, const JobEnd *end, bool reboot) {
+        _cleanup_(freep) char *message = NULL;
+
         if (end->detached) {
                 say(c,
                                 "Job %" PRIu64
@@ -62,14 +74,9 @@ static void end_as_text(const Client *c, const JobEnd *end, bool reboot) {
                                 end->id, end->id);
                 return;
         }
-        if (end->message && *end->message)
-                say(c, "%s%s", end->message,
-                                end->message[strlen(end->message) - 1] == '.' ? "" : ".");
-        else
-                say(c, "Done.");
-        if (reboot && !c->opt.reboot &&
-                        !(end->message && (strstr(end->message, "reboot") ||
-                                                          strstr(end->message, "Reboot"))))
+        message = sentence(end->message && *end->message ? end->message : "Done");
+        say(c, "%s", str_or(message, ""));
+        if (reboot && !c->opt.reboot && !(message && strcasestr(message, "reboot")))
                 say(c, "Reboot to start it.");
 }
 

@@ -336,12 +336,13 @@ static int judge(Follow *f, JobEnd *ret, Err **reterr) {
         }
         if (f->over && (f->status != 0 || (f->error && *f->error))) {
                 r = bus_job_error(f->status, str_or(f->error, ""), str_or(f->message, ""), reterr);
-                if (f->signals > 0 && reterr) {
-                        stands = machine_stands(f->client);
-                        if (stands)
-                                return err_kind(reterr, err_kind_of(*reterr), r, "%s. %s",
-                                                str_or(f->message, ""), stands);
-                }
+                stands = f->signals > 0 && reterr ? machine_stands(f->client) : NULL;
+                if (stands && err_kind_of(*reterr) == ERR_CANCELLED)
+                        return err_kind(reterr, ERR_CANCELLED, r,
+                                        "Job %" PRIu64 " was cancelled. %s", f->id, stands);
+                if (stands)
+                        return err_kind(reterr, err_kind_of(*reterr), r, "%s. %s", f->message,
+                                        stands);
                 return r;
         }
         if (f->over && f->signals > 0)

@@ -55,8 +55,8 @@ static const char *const advices[_ERR_KIND_MAX] = {
 };
 
 const char *advice_for(ErrKind kind, const char *text) {
-        /* a story that names a command has its advice in it */
-        if (kind < 0 || kind >= _ERR_KIND_MAX || strstr(text, "abctl "))
+        /* a story that names a command or an option has its advice in it */
+        if (kind < 0 || kind >= _ERR_KIND_MAX || strstr(text, "abctl ") || strstr(text, " --"))
                 return NULL;
         return advices[kind];
 }

@@ -21,7 +21,7 @@ struct Progress {
         uint64_t done, total;
         uint64_t since;   /* when the phase began */
         double next_step; /* the next tenth that gets a line */
-        bool no_return;   /* said already */
+        bool no_return;
 
         double rate; /* bytes a second, smoothed; 0: not known */
         uint64_t rate_time, rate_done;
@@ -123,6 +123,8 @@ static void emit_progress(Progress *p) {
                 r = jset_u64(o, "bytes-total", p->total);
         if (r >= 0)
                 r = jset_u64(o, "rate", (uint64_t) p->rate);
+        if (r >= 0)
+                r = jset_bool(o, "point-of-no-return", p->no_return);
         emit(o, r);
         p->dirty = false;
         p->drawn = now_monotonic();
@@ -215,11 +217,7 @@ void progress_update(Progress *p, const ProgressFacts *f) {
         measure_rate(p);
         if (p->mode == PROGRESS_LINES)
                 line_for_tenth(p);
-        if (f->no_return && !p->no_return) {
-                p->no_return = true;
-                progress_note(p, "From here on the job runs to its end: it can no longer be "
-                                 "cancelled.");
-        }
+        p->no_return = f->no_return;
         progress_tick(p);
 }
 

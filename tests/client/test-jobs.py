@@ -272,6 +272,26 @@ def case_reader_of_the_output_leaves(world):
     assert world.calls()[-1] == "end done", "the job was left alone"
 
 
+def case_another_machine(world):
+    tools = world.path / "tools"
+    tools.mkdir()
+    (tools / "ssh").write_text(f"#!/bin/sh\necho \"$@\" >>{world.path}/ssh\n"
+                               f"test ! -e {world.path}/broken || exit 255\n"
+                               f"exec systemd-stdio-bridge -p unix:path={world.path}/bus\n")
+    (tools / "ssh").chmod(0o755)
+    env = dict(world.env, PATH=f"{tools}:{world.env['PATH']}", DBUS_SYSTEM_BUS_ADDRESS="unix:path=/")
+    world.fake("--step=0")
+    assert "slot 3, version 3.0" in world.abctl("-H", "ann@there", "status", env=env)[0]
+    assert "ann@there" in (world.path / "ssh").read_text()
+    world.abctl("rollback", "--host=there", env=env)
+    assert world.calls() == ["Rollback", "  ''", "end done"]
+    _, err = world.abctl("-H", "there", "update", world.image(10), env=env, expect=1)
+    assert "run 'ssh there abctl update - <" in err, err
+    (world.path / "broken").touch()
+    _, err = world.abctl("-H", "there", "status", env=env, expect=1)
+    assert "Cannot reach the bus of there" in err, err
+
+
 def case_as_nobody(world):
     if os.geteuid() != 0:
         return

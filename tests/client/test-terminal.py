@@ -72,7 +72,7 @@ def case_dumb_terminals_get_lines(world):
 
 
 def case_lines_in_a_pipe(world):
-    world.fake("--rate=20M", "--step=0")
+    world.fake("--rate=20M", "--step=100")
     out, err = world.abctl("update", world.image(20 << 20))
     lines = out.splitlines()
     assert err == "" and lines[:3] == ["check", "prepare", "write"], out
@@ -108,7 +108,7 @@ def case_ctrl_c_cancels(world):
     text = t.finish(expect=1)
     assert "Cancelling job 7. Press Ctrl-C again" in text, text
     assert world.calls()[-2:] == ["Cancel", "end Cancelled"], world.calls()
-    assert t.screen()[-2] == ("abctl: The update was cancelled. Slot 3 is booted; the next boot "
+    assert t.screen()[-2] == ("abctl: Job 7 was cancelled. Slot 3 is booted; the next boot "
                               "takes slot 3"), t.screen()
 
 
@@ -131,7 +131,6 @@ def case_ctrl_c_too_late(world):
     t.until("write  ")
     t.press_ctrl_c()
     text = t.finish()
-    assert "it can no longer be cancelled" in text, text
     assert "The job goes on: The boot switch has been made." in text, text
     assert "The job was done before it could be stopped." in text, text
     assert "boots next" in t.screen()[-2]

@@ -247,7 +247,7 @@ def case_ctrl_c_during_a_download(world):
         t.until("write  ")
         t.press_ctrl_c()
         t.finish(expect=1)
-        assert t.screen()[-2].startswith("abctl: The update was cancelled. Slot 3"), t.screen()
+        assert t.screen()[-2].startswith("abctl: Job 7 was cancelled. Slot 3"), t.screen()
         assert world.calls()[-2:] == ["Cancel", "end Cancelled"]
 
 
