@@ -37,10 +37,13 @@ int kernel_versions(int root_fd, char ***ret, Err **reterr) {
         if (r < 0)
                 return r;
         for (size_t i = 0; names[i]; i++) {
-                _cleanup_(freep) char *name = MOVE(names[i]),
-                                      *index = str_printf("%s/modules.dep", name);
+                _cleanup_(freep) char *name = MOVE(names[i]);
+                _cleanup_(freep) char *index = str_printf("%s/modules.dep", name);
+                _cleanup_(freep) char *image = str_printf("%s/vmlinuz", name);
 
-                if (index && faccessat(fd, index, F_OK, 0) == 0)
+                if (!index || !image)
+                        return err_new(reterr, ENOMEM, "out of memory");
+                if (faccessat(fd, index, F_OK, 0) == 0 || faccessat(fd, image, F_OK, 0) == 0)
                         names[kept++] = MOVE(name);
         }
         *ret = MOVE(names);
