@@ -31,14 +31,15 @@ static void add(Event *e, const char *key, const char *value) {
                 e->fields[e->n++] = field;
 }
 
-static void add_job(Event *e, const Job *j, const char *caller) {
+static void add_job(Event *e, const Job *j, uid_t uid) {
         char id[32];
 
         (void) snprintf(id, sizeof(id), "%" PRIu64, j->id);
         add(e, "ABUPDATE_JOB", id);
         add(e, "ABUPDATE_TYPE", job_type_to_string(j->type));
         add(e, "ABUPDATE_SLOT", j->slot);
-        add(e, "ABUPDATE_CALLER", caller);
+        (void) snprintf(id, sizeof(id), "%u", uid);
+        add(e, "ABUPDATE_UID", id);
 }
 
 static void add_slot(Event *e, const WorldSlot *s) {
@@ -49,7 +50,7 @@ static void add_slot(Event *e, const WorldSlot *s) {
 /* To the journal; to stderr where that is not the journal anyway. Takes the fields of @e and @text. */
 static void send_event(Event *e, char *text) {
         _cleanup_(freep) char *message = text ? str_printable(text) : NULL;
-        struct iovec iov[FIELDS_MAX + 3];
+        struct iovec iov[FIELDS_MAX];
         char priority[16];
         size_t n = 0;
 
@@ -80,20 +81,20 @@ static int job_priority(const Job *j, int level) {
         return j->type == JOB_RECOVER || j->type == JOB_CHECK ? LOG_DEBUG : level;
 }
 
-void event_job_started(const Job *j, const char *caller) {
+void event_job_started(const Job *j, uid_t uid) {
         _cleanup_(event_done)
                         Event e = {.id = EVENT_JOB_STARTED, .priority = job_priority(j, LOG_INFO)};
 
-        add_job(&e, j, caller);
+        add_job(&e, j, uid);
         send_event(&e, str_printf("Job %" PRIu64 " (%s) has started", j->id,
                                        job_type_to_string(j->type)));
 }
 
-void event_job_ended(const Job *j, const char *caller) {
+void event_job_ended(const Job *j, uid_t uid) {
         const char *type = job_type_to_string(j->type), *text = str_or(j->result.text, "");
         _cleanup_(event_done) Event e = {0};
 
-        add_job(&e, j, caller);
+        add_job(&e, j, uid);
         if (j->result.code == 0) {
                 e.id = EVENT_JOB_FINISHED;
                 e.priority = job_priority(j, LOG_NOTICE);
@@ -110,7 +111,7 @@ void event_job_ended(const Job *j, const char *caller) {
         if (j->result.code == 0 && j->type == JOB_ROLLBACK) {
                 _cleanup_(event_done) Event back = {.id = EVENT_ROLLBACK, .priority = LOG_NOTICE};
 
-                add_job(&back, j, caller);
+                add_job(&back, j, uid);
                 send_event(&back, str_printf("The system was rolled back: %s", text));
         }
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* daemon/event.h - what operators grep for: structured journal entries with fixed ids, explained in
- * systemd/abupdate.catalog. Fields ABUPDATE_JOB=, _TYPE=, _SLOT=, _VERSION=, _ERROR=, _CALLER=. */
+ * systemd/abupdate.catalog. Fields ABUPDATE_JOB=, _TYPE=, _SLOT=, _VERSION=, _ERROR=, _UID=. */
 #pragma once
 
 #include "daemon/job.h"
@@ -19,8 +19,10 @@
 #define EVENT_ROLLBACK       "8e058c0267e64900b820a5fff29eb580"
 
 void event_daemon_started(void);
-void event_job_started(const Job *j, const char *caller);
-void event_job_ended(const Job *j, const char *caller);
+
+/* @uid: of who asked for it, 0 for the daemon itself. */
+void event_job_started(const Job *j, uid_t uid);
+void event_job_ended(const Job *j, uid_t uid);
 
 /* What is different between two worlds; @old NULL: the first one, of which only a fallback is news. */
 void event_world(const World *old, const World *fresh);

@@ -111,12 +111,18 @@ static void deny(Request *r, const char *why) {
                                 call, SD_BUS_ERROR_ACCESS_DENIED, "Access denied: %s", why);
 }
 
+/* An update lives on the bytes of its caller; the other jobs are short, and who starts them from a script leaves the bus
+ * with the answer in his hand. */
+static bool goes_on(const Request *r, const Job *j) {
+        return r->detach || (j->ready && !r->at_end && j->type != JOB_UPDATE);
+}
+
 static void caller_gone(Request *r) {
         Manager *m = r->manager;
 
         r->call = sd_bus_message_unref(r->call);
         if (m->owner == r) {
-                if (!r->detach)
+                if (!goes_on(r, m->job))
                         (void) job_cancel(m->job, /* reterr= */ NULL);
                 return;
         }

@@ -154,7 +154,7 @@ static void learn(Manager *m) {
 static void on_ended(Job *j, void *userdata) {
         Manager *m = userdata;
 
-        event_job_ended(j, m->owner ? m->owner->caller : NULL);
+        event_job_ended(j, m->owner ? m->owner->uid : 0);
         learn(m);
         reply_ended(m);
         if (j->type == JOB_CHECK)
@@ -190,7 +190,7 @@ static int start(Manager *m, JobType type, Request *owner, Err **reterr) {
         if (owner)
                 owner->image = fd_close(owner->image);
         publish_job_added(m);
-        event_job_started(m->job, owner ? owner->caller : NULL);
+        event_job_started(m->job, owner ? owner->uid : 0);
         return 0;
 }
 

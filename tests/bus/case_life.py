@@ -166,7 +166,7 @@ def test_journal(build):
         ended(p, number)
         failed = entries(sock)[-1]
         eq((ids[failed["MESSAGE_ID"]], failed["ABUPDATE_ERROR"], failed["ABUPDATE_JOB"], failed["ABUPDATE_TYPE"],
-            failed["ABUPDATE_CALLER"]), ("JOB_FAILED", "BadStream", str(number), "update", p.name))
+            failed["ABUPDATE_UID"]), ("JOB_FAILED", "BadStream", str(number), "update", "0"))
         assert "\x1b" not in failed["MESSAGE"] and "\\x1b" in failed["MESSAGE"] and "forged" in failed["MESSAGE"]
         ended(p, manager(p, "Prune", "a{sv}", [{}])[0])
         assert "WORKER_DIED" in [k for k, _, _ in told()]

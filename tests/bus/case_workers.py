@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Workers that misbehave, jobs that are stopped."""
 import pathlib
+import resource
 import signal
 import time
 
 from harness import (ERR, JOB, NAME, NOBODY, Bus, ended, eq, fails, get, listen, manager, options, post,
                      quit_daemon, update, world)
+from wire import BusError
 
 OK = [["ready"], ["world"], ["result", 0, "", "ok"]]
 
@@ -293,6 +295,48 @@ def test_detached_job_goes_on(build):
         number = p.wait(update(p, opts=options(detach=True)))[0]
         p.close()
         eq(ended(q, number)[2:4], [0, ""])
+
+
+def test_short_jobs_go_on_without_their_caller(build):
+    """Who calls from a script leaves with the answer; before it he takes the job along."""
+    with Bus(build) as b:
+        b.script(mark=[["ready"], ["sleep", 0.5], *OK])
+        p, q = b.peer(), b.peer()
+        listen(q)
+        number = manager(p, "Mark", "sss", ["", "good", ""])[0]
+        p.close()
+        eq(ended(q, number)[2:4], [0, ""])
+
+        b.script(mark=[["sleep", 5], *OK], begin=[["ready"], ["sleep", 5], *OK])
+        for member, signature, args in (("Mark", "sss", ["", "good", ""]), ("Begin", "a{sv}", [{}])):
+            p = b.peer()
+            post(p, member, signature, args)
+            b.until(lambda: manager(q, "ListJobs")[0])
+            p.close()
+            start = time.monotonic()
+            b.until(lambda: manager(q, "ListJobs")[0] == [])
+            assert time.monotonic() - start < 3
+
+
+def test_no_descriptors_left(build):
+    """A worker that cannot be started is an error of its call alone."""
+    with Bus(build) as b:
+        p = b.peer()
+        listen(p)
+        ended(p, p.wait(update(p))[0])
+        b.until(lambda: b.pids() == [])
+        before = b.fds()
+        limits = resource.prlimit(b.daemon.pid, resource.RLIMIT_NOFILE)
+        for spare in (0, 1, 2, 3):
+            resource.prlimit(b.daemon.pid, resource.RLIMIT_NOFILE, (len(before) + spare, limits[1]))
+            try:
+                ended(p, manager(p, "Prune", "a{sv}", [{}])[0])
+            except BusError as e:
+                assert e.name in (ERR + "Failed", ERR + "WorkerDied"), e
+            b.until(lambda: manager(p, "ListJobs")[0] == [] and b.pids() == [])
+            eq(b.fds(), before)
+        resource.prlimit(b.daemon.pid, resource.RLIMIT_NOFILE, limits)
+        eq(ended(p, manager(p, "Prune", "a{sv}", [{}])[0])[2], 0)
 
 
 def test_progress_is_told_at_most_ten_times_a_second(build):
