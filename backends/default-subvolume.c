@@ -214,21 +214,20 @@ static int ds_facts(BootBackend *b, const SlotList *slots, BootFacts *ret, Err *
 }
 
 /* Does a loader that follows the default subvolume boot this slot's own kernel? It reads it from
- * the slot, unless /boot is another file system: then the kernel there must be the one whose
+ * the slot, unless /boot is mounted there from elsewhere: then the kernel there must be the one whose
  * modules the slot has. */
 static int check_kernel(DefaultSubvolume *d, int slot_root_fd, Err **reterr) {
         _cleanup_(strv_freep) char **versions = NULL;
         _cleanup_(freep) char *running = NULL;
-        struct stat root, boot;
+        struct statx boot = {0};
         bool boot_inside;
         int r;
 
         r = kernel_versions(slot_root_fd, &versions, reterr);
         if (r < 0 || !versions[0])
                 return r;
-        boot_inside = fstat(d->world->root_fd, &root) < 0 ||
-                      fstatat(d->world->root_fd, "boot", &boot, 0) < 0 ||
-                      root.st_dev == boot.st_dev;
+        boot_inside = statx(d->world->root_fd, "boot", AT_NO_AUTOMOUNT, STATX_TYPE, &boot) < 0 ||
+                      !(boot.stx_attributes & STATX_ATTR_MOUNT_ROOT);
         if (boot_inside && kernel_image_inside(slot_root_fd))
                 return 0;
         r = file_read_if_at(d->world->root_fd, "proc/sys/kernel/osrelease", 256, &running, NULL,
@@ -244,8 +243,7 @@ static int check_kernel(DefaultSubvolume *d, int slot_root_fd, Err **reterr) {
                         "Boot=default-subvolume and %s kernel %s "
                         "would boot; use Boot=bls or Boot=grub, which switch the kernel too",
                         versions[0],
-                        boot_inside ? "no kernel inside it" : "/boot on a file system of its own",
-                        running);
+                        boot_inside ? "no kernel inside it" : "a /boot that is mounted", running);
 }
 
 static int ds_fits(BootBackend *b, int slot_root_fd, Err **reterr) {

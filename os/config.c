@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <libeconf.h>
 #include <libeconf_ext.h>
+#include <sys/stat.h>
 
 #include "base/enum.h"
 #include "os/config.h"
 #include "os/file.h"
+
+#define MAIN_FILE "abupdated.conf"
 
 static const char *const verification_names[_VERIFICATION_MAX] = {
                 [VERIFICATION_SIGNATURE] = "signature",
@@ -263,6 +266,33 @@ static int load_file(Config *c, econf_file *file, Err **reterr) {
         return r;
 }
 
+static const char *file_name(const char *path) {
+        const char *slash = strrchr(path, '/');
+
+        return slash ? slash + 1 : path;
+}
+
+/* The main file first, then drop-ins by name, whichever directory they are in. */
+static int compare_files(const void *a, const void *b) {
+        _cleanup_(freep) char *one = econf_getPath(*(econf_file *const *) a);
+        _cleanup_(freep) char *two = econf_getPath(*(econf_file *const *) b);
+        bool main_one = str_eq(file_name(one), MAIN_FILE),
+             main_two = str_eq(file_name(two), MAIN_FILE);
+
+        return main_one != main_two ? main_two - main_one : strcmp(file_name(one), file_name(two));
+}
+
+/* A drop-in of the vendor gives way to one of the same name in etc, even to a link to nothing. */
+static bool is_masked(econf_file *file, const char *vendor, const char *admin) {
+        _cleanup_(freep) char *path = econf_getPath(file), *twin = NULL;
+        struct stat st;
+
+        if (!str_after(path, vendor) || str_eq(file_name(path), MAIN_FILE))
+                return false;
+        twin = str_printf("%s/" MAIN_FILE ".d/%s", admin, file_name(path));
+        return twin && lstat(twin, &st) >= 0;
+}
+
 /* The files one by one, later ones win: a merged view would not know file and line any more. */
 static int load_files(Config *c, const char *root, Err **reterr) {
         _cleanup_(freep) char *vendor = str_printf("%s/usr/lib/abupdate", root);
@@ -286,8 +316,9 @@ static int load_files(Config *c, const char *root, Err **reterr) {
                 return err_kind(reterr, ERR_BAD_CONFIG, EINVAL, "%s:%" PRIu64 ": %s",
                                 str_or(where, admin), line, econf_errString(e));
         }
+        qsort(files, n, sizeof(*files), compare_files);
         for (size_t i = 0; i < n; i++) {
-                if (r >= 0)
+                if (r >= 0 && !is_masked(files[i], vendor, admin))
                         r = load_file(c, files[i], reterr);
                 econf_freeFile(files[i]);
         }

@@ -3,6 +3,7 @@
 
 #include "update/job.h"
 #include "update/records.h"
+#include "update/reserve.h"
 
 void job_done(Job *j) {
         facts_done(&j->facts);
@@ -105,6 +106,18 @@ static void undo(Job *j, const Step *steps, size_t n, void *context) {
                         steps[n].undo(j, context);
 }
 
+static int run_step(Job *j, const Step *step, void *context, Err **reterr) {
+        int r = enter(j, step->phase, reterr);
+
+        if (r >= 0 && step->no_return && !j->no_return) {
+                j->sink->point_of_no_return(j->sink->userdata);
+                /* asked for before the caller could know: still in time */
+                r = refuse_if_cancelled(j, reterr);
+                j->no_return = true;
+        }
+        return r < 0 ? r : step->run(j, context, reterr);
+}
+
 int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr) {
         _cleanup_(err_freep) Err *err = NULL;
         size_t i;
@@ -114,15 +127,10 @@ int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr) {
         for (i = 0; i < n && r >= 0; i++) {
                 r = refuse_if_cancelled(j, &err);
                 if (r >= 0)
-                        r = enter(j, steps[i].phase, &err);
-                if (r >= 0 && steps[i].no_return && !j->no_return) {
-                        j->sink->point_of_no_return(j->sink->userdata);
-                        /* asked for before the caller could know: still in time */
-                        r = refuse_if_cancelled(j, &err);
-                        j->no_return = true;
-                }
-                if (r >= 0)
-                        r = steps[i].run(j, context, &err);
+                        r = run_step(j, &steps[i], context, &err);
+                if (r == -ENOSPC && j->spends_reserve && reserve_release(j->m->state_fd) &&
+                                job_refresh(j, NULL) >= 0)
+                        r = run_step(j, &steps[i], context, &err);
         }
         if (r >= 0) {
                 /* what was asked for is done and durable; that it cannot be noted down does not

@@ -23,9 +23,10 @@ typedef struct Job {
         uint64_t id;
         uint64_t started; /* usec, real time */
         Phase phase;
-        bool recorded;  /* something is in the journal: the end must be, too */
-        bool no_return; /* the point of no return has passed */
-        char *slot;     /* for journal and history, may be NULL */
+        bool recorded;       /* something is in the journal: the end must be, too */
+        bool spends_reserve; /* a way back, or to free space: must work on a full disk, too */
+        bool no_return;      /* the point of no return has passed */
+        char *slot;          /* for journal and history, may be NULL */
         char *from;
         char *version;
         char *done; /* what to say on success, one sentence */

@@ -5,6 +5,7 @@
 #include "update/interrupted.h"
 #include "update/jobs.h"
 #include "update/records.h"
+#include "update/reserve.h"
 #include "update/slot-steps.h"
 
 /* The loader gave a slot up. */
@@ -77,7 +78,7 @@ static int end_transactions(Machine *m, const Facts *f, Err **reterr) {
         return r;
 }
 
-int recover(Machine *m, Err **reterr) {
+static int converge(Machine *m, Err **reterr) {
         _cleanup_(facts_done) Facts f = {0};
         int r = facts_read(m, &f, reterr);
 
@@ -95,5 +96,16 @@ int recover(Machine *m, Err **reterr) {
                 r = end_transactions(m, &f, reterr);
         if (r >= 0 && m->slots->ops->clean)
                 r = m->slots->ops->clean(m->slots, NULL, reterr);
-        return r < 0 ? err_add(reterr, r, "recover") : 0;
+        return r;
+}
+
+int recover(Machine *m, Err **reterr) {
+        int r = converge(m, reterr);
+
+        if (r == -ENOSPC && reserve_release(m->state_fd))
+                r = converge(m, reterr);
+        if (r < 0)
+                return err_add(reterr, r, "recover");
+        reserve_keep(m->state_fd);
+        return 0;
 }

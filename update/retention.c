@@ -89,6 +89,7 @@ static const Step prune_steps[] = {{PHASE_PRUNE, step_prune, NULL, false}};
 int job_prune(Job *j, Err **reterr) {
         unsigned count = 0;
 
+        j->spends_reserve = true;
         slots_foreach (s, j->facts.slots)
                 if (!retention_keeps(j->m->config, &j->facts, s, count_newer_good(&j->facts, s)))
                         return job_run(j, prune_steps, ARRAY_SIZE(prune_steps), &count, reterr);
@@ -96,9 +97,9 @@ int job_prune(Job *j, Err **reterr) {
                         "nothing to delete: retention keeps every slot that is here");
 }
 
-static int step_discard(Job *j, void *context, Err **reterr) {
+static int step_discard(Job *j, void *context _unused_, Err **reterr) {
         return remove_slots(
-                        j, (const Slot *const[]){slot_find(j->facts.slots, context)}, 1, reterr);
+                        j, (const Slot *const[]){slot_find(j->facts.slots, j->slot)}, 1, reterr);
 }
 
 static const Step discard_steps[] = {{PHASE_PRUNE, step_discard, NULL, true}};
@@ -124,11 +125,15 @@ int job_discard(Job *j, const char *slot, Err **reterr) {
         if (r < 0)
                 return r;
         j->sink->slot(j->sink->userdata, s->id);
-        return job_run(j, discard_steps, ARRAY_SIZE(discard_steps), s->id, reterr);
+        j->spends_reserve = true;
+        return job_run(j, discard_steps, ARRAY_SIZE(discard_steps), NULL, reterr);
 }
 
 static int step_pin(Job *j, void *context, Err **reterr) {
-        return j->m->slots->ops->record(j->m->slots, context, reterr);
+        Slot *s = slot_find(j->facts.slots, j->slot);
+
+        s->pinned = *(const bool *) context;
+        return j->m->slots->ops->record(j->m->slots, s, reterr);
 }
 
 static const Step pin_steps[] = {{PHASE_RECORD, step_pin, NULL, true}};
@@ -145,10 +150,10 @@ int job_pin(Job *j, const char *slot, bool pinned, Err **reterr) {
         if (s->pinned == pinned)
                 return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY, "slot %s is %spinned already",
                                 s->id, pinned ? "" : "un");
-        s->pinned = pinned;
         r = job_about(j, s->id, NULL, s->version, reterr);
         if (r >= 0)
                 r = job_says(j, reterr, "slot %s (version %s) is %spinned", s->id, s->version,
                                 pinned ? "" : "un");
-        return r < 0 ? r : job_run(j, pin_steps, ARRAY_SIZE(pin_steps), s, reterr);
+        j->spends_reserve = true;
+        return r < 0 ? r : job_run(j, pin_steps, ARRAY_SIZE(pin_steps), &pinned, reterr);
 }

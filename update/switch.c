@@ -68,6 +68,7 @@ static int run_switch(Job *j, Switch *s, Err **reterr) {
                 return r;
         if (target)
                 j->sink->slot(j->sink->userdata, s->target);
+        j->spends_reserve = true;
         return job_run(j, steps, ARRAY_SIZE(steps), s, reterr);
 }
 
@@ -149,8 +150,8 @@ int job_rollback(Job *j, const char *slot, Err **reterr) {
 
 /* Good: the slot's own record first, then the loader stops counting; recovery and the initrd
  * take the record as the truth. */
-static int step_bless(Job *j, void *context, Err **reterr) {
-        Slot *s = slot_find(j->facts.slots, context);
+static int step_bless(Job *j, void *context _unused_, Err **reterr) {
+        Slot *s = slot_find(j->facts.slots, j->slot);
         int r = slot_set_good(j, s, NULL, reterr);
 
         if (r >= 0)
@@ -199,7 +200,8 @@ int job_mark_good(Job *j, const char *slot, Err **reterr) {
         if (r < 0)
                 return r;
         j->sink->slot(j->sink->userdata, s->id);
-        return job_run(j, bless_steps, ARRAY_SIZE(bless_steps), s->id, reterr);
+        j->spends_reserve = true;
+        return job_run(j, bless_steps, ARRAY_SIZE(bless_steps), NULL, reterr);
 }
 
 int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr) {

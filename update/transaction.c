@@ -233,6 +233,7 @@ int job_commit(Job *j, const char *transaction, Err **reterr) {
                                 "transaction %s is committed: the changed slot %s boots next, on "
                                 "trial; slot %s is the way back",
                                 booted->transaction, booted->id, str_or(booted->fallback, "?"));
+        j->spends_reserve = true;
         return r < 0 ? r : job_run(j, commit_steps, ARRAY_SIZE(commit_steps), id, reterr);
 }
 
@@ -286,5 +287,6 @@ int job_abort(Job *j, const char *transaction, Err **reterr) {
                                 "transaction %s is aborted: reboot to leave the changed system, "
                                 "slot %s boots next",
                                 booted->transaction, str_or(booted->fallback, "?"));
+        j->spends_reserve = true;
         return r < 0 ? r : job_run(j, abort_steps, ARRAY_SIZE(abort_steps), id, reterr);
 }
