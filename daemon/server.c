@@ -11,16 +11,35 @@
 /* Calls wait so long for the first look at the machine; less than clients wait for an answer. */
 #define OPEN_TIMEOUT (20 * USEC_PER_SEC)
 
+/* All calls that wait, but not the one whose job runs. */
+static void dismiss_requests(Manager *m) {
+        Request *r = m->requests, *next;
+
+        for (; r; r = next) {
+                next = r->next;
+                if (r == m->owner)
+                        continue;
+                request_fail(r, ERR_BUSY, "the daemon is being stopped: try again");
+                request_free(r);
+        }
+}
+
+static void dismiss_checkers(Manager *m) {
+        for (size_t i = 0; i < m->n_checkers; i++) {
+                (void) sd_bus_reply_method_errorf(m->checkers[i], API_ERROR_PREFIX "Busy",
+                                "the daemon is being stopped: try again");
+                sd_bus_message_unref(m->checkers[i]);
+        }
+        m->n_checkers = 0;
+}
+
 static void stop(Manager *m, const char *why) {
         if (m->stopping)
                 return;
         log_debug("Stopping: %s", why);
         m->stopping = true;
         (void) sd_notify(false, "STOPPING=1");
-        if (m->waiting) {
-                request_fail(m->waiting, ERR_BUSY, "the daemon is being stopped: try again");
-                request_free(m->waiting);
-        }
+        dismiss_requests(m);
         /* A job past its point of no return is short and waited for. */
         if (m->job)
                 (void) job_cancel(m->job, /* reterr= */ NULL);
@@ -78,6 +97,7 @@ static int on_idle(sd_event_source *s, uint64_t usec, void *userdata) {
 
 void manager_touch(Manager *m) {
         if (m->stopping && !m->job) {
+                dismiss_checkers(m); /* at the exit the bus is flushed and closed */
                 (void) sd_event_exit(m->event, EXIT_SUCCESS);
                 return;
         }
@@ -172,8 +192,7 @@ static void tear_down(Manager *m) {
         m->job = job_free(m->job);
         while (m->requests)
                 request_free(m->requests);
-        for (size_t i = 0; i < m->n_checkers; i++)
-                sd_bus_message_unref(m->checkers[i]);
+        dismiss_checkers(m);
         sd_event_source_disable_unref(m->show_timer);
         sd_event_source_disable_unref(m->idle_timer);
         sd_event_source_disable_unref(m->open_timer);

@@ -236,6 +236,24 @@ def test_caller_who_leaves_is_forgotten(build):
         eq(b.orders("update"), [])
 
 
+def test_sigterm_answers_those_who_wait(build):
+    with Bus(build) as b:
+        b.script(recover=[["ready"], ["forever"]], prune=[["ready"], ["kill", 9]])
+        polkit, p, root = Fake(b), b.peer(NOBODY), b.peer()
+        serial = update(p)
+        q = polkit.question()
+        manager(root, "Prune", "a{sv}", [{}])
+        b.until(lambda: len(b.orders("recover")) == 2) # and now somebody waits for that as well
+        check = post(p, "Check")
+        manager(p, "ListJobs")
+        b.daemon.terminate()
+        fails("Busy", p.wait, serial)
+        fails("Busy", p.wait, check)
+        eq(polkit.peer.signal("CancelCheckAuthorization").body, [q.body[4]])
+        eq(b.daemon.wait(5), 0)
+        eq(b.orders("update"), [])
+
+
 def test_cancel(build):
     """His own job without a question, another's with one."""
     with Bus(build) as b:
