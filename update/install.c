@@ -95,8 +95,11 @@ static int on_progress(void *userdata, uint64_t input_bytes) {
         Install *in = userdata;
         const JobSink *sink = in->job->sink;
 
-        if (in->job->phase == PHASE_WRITE)
-                sink->progress(sink->userdata, PHASE_WRITE, input_bytes, in->options->size);
+        /* before the first step: the head of the image, which a slow pipe may keep to itself */
+        if (in->job->phase == PHASE_IDLE || in->job->phase == PHASE_WRITE)
+                sink->progress(sink->userdata,
+                                in->job->phase == PHASE_IDLE ? PHASE_CHECK : PHASE_WRITE,
+                                input_bytes, in->options->size);
         return sink->cancelled(sink->userdata);
 }
 
