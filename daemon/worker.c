@@ -6,6 +6,7 @@
 #include "daemon/worker-link.h"
 #include "daemon/worker.h"
 #include "dbus/worker-api.h"
+#include "os/sandbox.h"
 #include "update/jobs.h"
 #include "update/records.h"
 #include "update/report.h"
@@ -271,6 +272,8 @@ int worker_main(const char *root) {
         _cleanup_(err_freep) Err *err = NULL;
         int r = catch_signals();
 
+        if (r >= 0)
+                r = sandbox_enter(&err);
         if (r >= 0 && w.result)
                 r = worker_link_order(&link, &w.order, &err);
         if (r < 0 || !w.result) {

@@ -25,6 +25,8 @@ LIBRARIES = {
     "blkid/": {"os"},
     "libmount/": {"os"},
     "libeconf": {"os"},
+    "seccomp": {"os"},
+    "sys/capability": {"os"},
     "zstd": {"stream"},
     "lzma": {"stream"},
     "zlib": {"stream", "update"},
