@@ -70,6 +70,8 @@ int apply_fileattr(Applier *a, const Command *c, Err **reterr) {
         struct stat st;
 
         r = node_drop(a, reterr);
+        if (r == 0)
+                r = writer_drain(a->writer, reterr);
         if (r < 0)
                 return r;
         r = open_plain(a, c->path, &fd, &st);

@@ -17,19 +17,40 @@ static int use_file(Applier *a, const char *path, Err **reterr) {
         }
 }
 
+static int apply_write(Applier *a, const Command *c, Err **reterr) {
+        File *f = a->node.file;
+        int r;
+
+        if (file_hold(f, c->data, c->data_size, c->file_offset, c->block))
+                return 0;
+        r = node_birth(a, reterr);
+        if (r < 0)
+                return r;
+        r = writer_submit(a->writer, f, /* last= */ false, reterr);
+        if (r < 0)
+                return r;
+        (void) file_hold(f, c->data, c->data_size, c->file_offset, c->block); /* empty: has room */
+        return 0;
+}
+
 int apply_data(Applier *a, const Command *c, Err **reterr) {
-        File *f;
         int r;
 
         r = use_file(a, c->path, reterr);
         if (r < 0)
                 return r;
-        f = a->node.file;
+        if (c->kind == CMD_WRITE)
+                return apply_write(a, c, reterr);
+
+        r = node_ready(a, reterr);
+        if (r < 0)
+                return r;
         switch (c->kind) {
-        case CMD_WRITE: return file_write(f, c->data, c->data_size, c->file_offset, reterr);
-        case CMD_ENCODED_WRITE: return file_encoded_write(f, c, reterr);
-        case CMD_TRUNCATE: return file_truncate(f, c->size, reterr);
-        default: return file_allocate(f, c->fallocate_mode, c->file_offset, c->size, reterr);
+        case CMD_ENCODED_WRITE: return file_encoded_write(a->node.file, c, reterr);
+        case CMD_TRUNCATE: return file_truncate(a->node.file, c->size, reterr);
+        default:
+                return file_allocate(
+                                a->node.file, c->fallocate_mode, c->file_offset, c->size, reterr);
         }
 }
 
@@ -68,6 +89,11 @@ int apply_clone(Applier *a, const Command *c, Err **reterr) {
         int r;
 
         r = use_file(a, c->path, reterr);
+        if (r < 0)
+                return r;
+        r = node_ready(a, reterr);
+        if (r == 0)
+                r = writer_drain(a->writer, reterr); /* the source may be waiting there */
         if (r < 0)
                 return r;
         r = source_use(a, c, reterr);

@@ -30,7 +30,7 @@ int apply_chmod(Applier *a, const Command *c, Err **reterr) {
         if (r < 0)
                 return r;
         switch (a->node.kind) {
-        case NODE_FILE: return file_chmod(a->node.file, mode, reterr);
+        case NODE_FILE: file_chmod(a->node.file, mode); return 0;
         case NODE_DIR:
                 r = tree_dir(&a->tree, c->path, &d);
                 if (r == 0 && fchmod(d->fd, mode) < 0)
@@ -72,8 +72,10 @@ int apply_chown(Applier *a, const Command *c, Err **reterr) {
         r = node_use(a, c->path, reterr);
         if (r < 0)
                 return r;
-        if (a->node.kind == NODE_FILE)
-                return file_chown(a->node.file, uid, gid, reterr);
+        if (a->node.kind == NODE_FILE) {
+                file_chown(a->node.file, uid, gid);
+                return 0;
+        }
         if (a->node.owner_known && a->node.uid == uid && a->node.gid == gid)
                 return 0;
 
@@ -109,8 +111,8 @@ static int add_dir_times(
 int apply_utimes(Applier *a, const Command *c, Err **reterr) {
         struct timespec times[2] = {c->atime, c->mtime};
         bool current = a->node.kind != NODE_NONE && str_eq(a->node.path, c->path);
+        struct stat st = {.st_mode = 0};
         const char *name;
-        struct stat st;
         Dir *d;
         int r;
 
@@ -125,15 +127,18 @@ int apply_utimes(Applier *a, const Command *c, Err **reterr) {
 
         /* Not the current inode: do not leave that, its commands may go on. */
         r = tree_parent(&a->tree, c->path, &d, &name);
-        if (r == 0 && fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (r == 0 && !current && fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 r = -errno;
         if (r == 0 && S_ISDIR(st.st_mode))
                 return add_dir_times(a, c->path, times, reterr);
-        if (r == 0 && S_ISREG(st.st_mode) && a->node.kind == NODE_FILE) {
-                /* maybe another name of the current inode */
+        if (r == 0 && S_ISREG(st.st_mode)) {
+                /* maybe another name of an inode that is being worked on */
                 r = node_drop(a, reterr);
+                if (r == 0)
+                        r = writer_drain(a->writer, reterr);
                 if (r < 0)
                         return r;
+                r = tree_parent(&a->tree, c->path, &d, &name);
         }
         if (r == 0 && utimensat(d->fd, name, times, AT_SYMLINK_NOFOLLOW) < 0)
                 r = -errno;
@@ -181,6 +186,9 @@ int apply_xattr(Applier *a, const Command *c, Err **reterr) {
         int r;
 
         r = node_use(a, c->path, reterr);
+        if (r < 0)
+                return r;
+        r = node_ready(a, reterr);
         if (r < 0)
                 return r;
         if (a->node.kind == NODE_FILE)

@@ -7,6 +7,7 @@
 #include "stream/file.h"
 #include "stream/times.h"
 #include "stream/tree.h"
+#include "stream/writer.h"
 
 typedef enum NodeKind { NODE_NONE, NODE_FILE, NODE_DIR, NODE_LINK, NODE_OTHER } NodeKind;
 
@@ -14,8 +15,9 @@ typedef enum NodeKind { NODE_NONE, NODE_FILE, NODE_DIR, NODE_LINK, NODE_OTHER } 
 typedef struct Node {
         NodeKind kind;
         char path[PATH_MAX];
-        File *file;       /* of NODE_FILE */
-        bool owner_known; /* of the other kinds */
+        File *file;            /* of NODE_FILE */
+        char parked[PATH_MAX]; /* the name the stream gave it first, if that was another */
+        bool owner_known;      /* of the other kinds */
         uid_t uid;
         gid_t gid;
 } Node;
@@ -42,6 +44,7 @@ typedef struct Frozen {
 
 struct Applier {
         const StreamArgs *args;
+        Writer *writer;
         int dest_fd; /* where subvolumes are made; borrowed */
         Bases bases;
         uid_t uid; /* what new inodes get */
@@ -66,6 +69,12 @@ int node_use(Applier *a, const char *path, Err **reterr);
 
 /* The same for what has just been made. Takes @file. */
 void node_made(Applier *a, const char *path, NodeKind kind, File *file);
+
+/* Makes the current inode if it is a file that is not there yet. */
+int node_birth(Applier *a, Err **reterr);
+
+/* That, and everything noted of its contents is in it: for calls that act at once. */
+int node_ready(Applier *a, Err **reterr);
 
 /* Finishes the current inode. */
 int node_drop(Applier *a, Err **reterr);

@@ -34,9 +34,9 @@ static int disinherit(int fd) {
         return 0;
 }
 
-static int make_file(Dir *d, const char *name, int *ret_fd) {
+static int make_file(Dir *d, const char *name, mode_t mode, int *ret_fd) {
         _cleanup_(fd_closep) int fd = openat(
-                        d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+                        d->fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
         int r;
 
         if (fd < 0)
@@ -81,26 +81,72 @@ static int make_node(Applier *a, Dir *d, const char *name) {
         return r;
 }
 
-/* Without a story: -EEXIST is an answer. */
-static int make_at(Applier *a, const char *path, Err **reterr, bool *ret_told) {
-        struct stat st = {.st_mode = S_IFREG | 0600, .st_uid = a->uid};
-        NodeKind kind = NODE_OTHER;
-        File *f = NULL;
+static int birth_at(Applier *a, File *f, const char *path) {
+        mode_t mode = f->mode_due ? f->want_mode & 0777 : 0600;
         const char *name;
-        int r, fd = -1;
         Dir *d;
+        int r, fd = -1;
 
-        *ret_told = false;
         r = tree_parent(&a->tree, path, &d, &name);
         if (r < 0)
                 return r;
-        st.st_gid = d->setgid ? d->gid : a->gid;
+        r = make_file(d, name, mode, &fd);
+        if (r < 0)
+                return r;
+        file_made(f, fd, a->uid, d->setgid ? d->gid : a->gid, d->inherits ? -1 : (int) mode);
+        return 0;
+}
 
+int node_birth(Applier *a, Err **reterr) {
+        File *f = a->node.file;
+        const char *name, *parked;
+        Dir *d, *e;
+        int r;
+
+        if (a->node.kind != NODE_FILE || f->fd >= 0)
+                return 0;
+
+        r = birth_at(a, f, a->node.path);
+        if (r == -EEXIST && a->node.parked[0]) {
+                /* It replaces something: go the way that the stream described. */
+                r = birth_at(a, f, a->node.parked);
+                if (r == 0)
+                        r = tree_parent(&a->tree, a->node.parked, &d, &parked);
+                if (r == 0)
+                        r = tree_parent(&a->tree, a->node.path, &e, &name);
+                if (r == 0 && renameat(d->fd, parked, e->fd, name) < 0)
+                        r = -errno;
+                tree_forget(&a->tree, a->node.path);
+        }
+        return r < 0 ? apply_error(reterr, r, "create", a->node.path) : 0;
+}
+
+/* Files are only noted: they are made when their mode is known, or when something else is done to them. */
+static int note_file(Applier *a, const char *path, Err **reterr) {
+        _cleanup_(file_freep) File *f = NULL;
+        int r;
+
+        r = file_new(path, &f, reterr);
+        if (r < 0)
+                return r;
+        node_made(a, path, NODE_FILE, MOVE(f));
+        if (!str_eq(path, a->pending.path))
+                memcpy(a->node.parked, a->pending.path, strlen(a->pending.path) + 1);
+        a->pending.kind = 0;
+        return 0;
+}
+
+/* What is no file. Without a story: -EEXIST is an answer. */
+static int make_at(Applier *a, const char *path) {
+        NodeKind kind = NODE_OTHER;
+        const char *name;
+        Dir *d;
+        int r;
+
+        r = tree_parent(&a->tree, path, &d, &name);
+        if (r < 0)
+                return r;
         switch (a->pending.kind) {
-        case CMD_MKFILE:
-                kind = NODE_FILE;
-                r = make_file(d, name, &fd);
-                break;
         case CMD_MKDIR:
                 kind = NODE_DIR;
                 r = make_dir(d, name);
@@ -114,33 +160,24 @@ static int make_at(Applier *a, const char *path, Err **reterr, bool *ret_told) {
         if (r < 0)
                 return r;
 
-        if (kind == NODE_FILE) {
-                r = file_new(fd, path, &st, /* made= */ true, &f, reterr);
-                if (r < 0) {
-                        *ret_told = true;
-                        return r;
-                }
-                f->mode_known = !d->inherits;
-        }
         a->pending.kind = 0;
-        node_made(a, path, kind, f);
-        if (kind != NODE_FILE) {
-                a->node.owner_known = true;
-                a->node.uid = st.st_uid;
-                a->node.gid = st.st_gid;
-        }
+        node_made(a, path, kind, NULL);
+        a->node.owner_known = true;
+        a->node.uid = a->uid;
+        a->node.gid = d->setgid ? d->gid : a->gid;
         return 0;
 }
 
 int pending_make(Applier *a, const char *path, Err **reterr) {
-        bool told;
         int r;
 
         r = node_drop(a, reterr);
         if (r < 0)
                 return r;
-        r = make_at(a, path, reterr, &told);
-        return r < 0 && !told ? apply_error(reterr, r, "create", path) : r;
+        if (a->pending.kind == CMD_MKFILE)
+                return note_file(a, path, reterr);
+        r = make_at(a, path);
+        return r < 0 ? apply_error(reterr, r, "create", path) : 0;
 }
 
 /* Before a name at or above what is kept in memory changes its meaning. */
@@ -180,7 +217,6 @@ static int rename_now(Applier *a, const Command *c, Err **reterr) {
 }
 
 int apply_rename(Applier *a, const Command *c, Err **reterr) {
-        bool told;
         int r;
 
         if (!a->pending.kind)
@@ -190,12 +226,14 @@ int apply_rename(Applier *a, const Command *c, Err **reterr) {
         r = node_drop(a, reterr);
         if (r < 0)
                 return r;
-        r = make_at(a, c->path_to, reterr, &told);
+        if (a->pending.kind == CMD_MKFILE)
+                return note_file(a, c->path_to, reterr);
+        r = make_at(a, c->path_to);
         if (r == -EEXIST) {
                 r = pending_make(a, c->path, reterr);
                 return r < 0 ? r : rename_now(a, c, reterr);
         }
-        return r < 0 && !told ? apply_error(reterr, r, "create", c->path_to) : r;
+        return r < 0 ? apply_error(reterr, r, "create", c->path_to) : 0;
 }
 
 int apply_link(Applier *a, const Command *c, Err **reterr) {
@@ -203,6 +241,9 @@ int apply_link(Applier *a, const Command *c, Err **reterr) {
         Dir *d, *e;
         int r;
 
+        r = node_birth(a, reterr);
+        if (r < 0)
+                return r;
         r = tree_parent(&a->tree, c->path_to, &d, &from);
         if (r == 0)
                 r = tree_parent(&a->tree, c->path, &e, &to);

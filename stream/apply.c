@@ -6,6 +6,7 @@
 
 int applier_new(const StreamArgs *args, int dest_fd, Applier **ret, Err **reterr) {
         _cleanup_(applier_freep) Applier *a = calloc(1, sizeof(*a));
+        int r;
 
         if (!a)
                 return err_sys(reterr, -ENOMEM, "Cannot apply the image");
@@ -21,6 +22,9 @@ int applier_new(const StreamArgs *args, int dest_fd, Applier **ret, Err **reterr
                 return err_sys(reterr, -errno, "Cannot open the working directory");
         if (times_init(&a->times) < 0)
                 return err_sys(reterr, -ENOMEM, "Cannot apply the image");
+        r = writer_new(&a->writer, reterr);
+        if (r < 0)
+                return r;
 
         *ret = MOVE(a);
         return 0;
@@ -29,6 +33,7 @@ int applier_new(const StreamArgs *args, int dest_fd, Applier **ret, Err **reterr
 Applier *applier_free(Applier *a) {
         if (!a)
                 return NULL;
+        a->writer = writer_free(a->writer);
         a->node.file = file_free(a->node.file);
         clone_source_done(&a->source);
         tree_done(&a->tree);
@@ -45,14 +50,35 @@ void node_made(Applier *a, const char *path, NodeKind kind, File *file) {
         a->node.kind = kind;
         a->node.file = file;
         a->node.owner_known = false;
+        a->node.parked[0] = '\0';
         memcpy(a->node.path, path, strlen(path) + 1);
 }
 
-int node_drop(Applier *a, Err **reterr) {
-        _cleanup_(file_freep) File *f = MOVE(a->node.file);
+int node_ready(Applier *a, Err **reterr) {
+        File *f = a->node.file;
+        int r;
 
+        r = node_birth(a, reterr);
+        if (r < 0 || !f)
+                return r;
+        if (f->busy) {
+                r = writer_drain(a->writer, reterr);
+                if (r < 0)
+                        return r;
+                f->busy = false;
+        }
+        return file_write_held(f, &f->held, reterr);
+}
+
+int node_drop(Applier *a, Err **reterr) {
+        int r;
+
+        r = node_birth(a, reterr);
+        if (r < 0)
+                return r;
         a->node.kind = NODE_NONE;
-        return f ? file_finish(f, reterr) : 0;
+        return a->node.file ? writer_submit(a->writer, MOVE(a->node.file), /* last= */ true, reterr)
+                            : 0;
 }
 
 static NodeKind node_kind(mode_t mode) {
@@ -64,11 +90,33 @@ static NodeKind node_kind(mode_t mode) {
         }
 }
 
+/* One that was there before; the writer may still work on it, under this or another name. */
+static int open_file(Applier *a, const char *path, File **ret, Err **reterr) {
+        _cleanup_(file_freep) File *f = NULL;
+        struct stat st;
+        int r, fd;
+
+        r = writer_drain(a->writer, reterr);
+        if (r < 0)
+                return r;
+        r = file_new(path, &f, reterr);
+        if (r < 0)
+                return r;
+        r = tree_open_file(&a->tree, path, O_RDWR, &fd, &st);
+        if (r < 0)
+                return apply_error(reterr, r, "open", path);
+        r = file_opened(f, fd, &st, reterr);
+        if (r < 0)
+                return r;
+        *ret = MOVE(f);
+        return 0;
+}
+
 int node_use(Applier *a, const char *path, Err **reterr) {
         struct stat st = {.st_mode = S_IFDIR};
         File *f = NULL;
         NodeKind kind;
-        int r, fd;
+        int r;
 
         if (a->node.kind != NODE_NONE && str_eq(a->node.path, path))
                 return 0;
@@ -83,10 +131,7 @@ int node_use(Applier *a, const char *path, Err **reterr) {
         }
         kind = node_kind(st.st_mode);
         if (kind == NODE_FILE) {
-                r = tree_open_file(&a->tree, path, O_RDWR, &fd, &st);
-                if (r < 0)
-                        return apply_error(reterr, r, "open", path);
-                r = file_new(fd, path, &st, /* made= */ false, &f, reterr);
+                r = open_file(a, path, &f, reterr);
                 if (r < 0)
                         return r;
         }
@@ -142,6 +187,9 @@ static int finish(Applier *a, Err **reterr) {
         int r, fd;
 
         r = node_drop(a, reterr);
+        if (r < 0)
+                return r;
+        r = writer_drain(a->writer, reterr);
         if (r < 0)
                 return r;
         r = apply_dir_times(a, /* at_end= */ true, reterr);
@@ -220,8 +268,10 @@ int applier_apply(Applier *a, const Command *c, Err **reterr) {
                 return r;
 
         /* The base may hold immutable inodes. A command that fails for that has changed nothing yet. */
+        if (a->node.kind == NODE_FILE)
+                thawed = apply_thaw_around(a, a->node.path);
         if (command_has(c, ATTR_PATH))
-                thawed = apply_thaw_around(a, c->path);
+                thawed = apply_thaw_around(a, c->path) || thawed;
         if (command_has(c, ATTR_PATH_TO) || c->kind == CMD_LINK)
                 thawed = apply_thaw_around(a, c->path_to) || thawed;
         if (!thawed)

@@ -232,6 +232,7 @@ int command_parse(const RawCommand *raw, Command *ret, Err **reterr) {
         int r;
 
         ret->offset = raw->offset;
+        ret->block = raw->block;
         ret->attrs = 0;
         if (raw->number == 0 || raw->number >= _CMD_MAX)
                 return BAD("Byte %" PRIu64 " of the stream: unknown command %u", raw->offset,

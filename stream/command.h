@@ -80,6 +80,8 @@ typedef enum Attr {
 
 #define STREAM_VERSION_MAX 2
 
+typedef struct Block Block;
+
 /* A whole command as it stands in the stream, checksum already compared. */
 typedef struct RawCommand {
         uint64_t offset; /* of its header in the unpacked stream */
@@ -87,6 +89,7 @@ typedef struct RawCommand {
         uint16_t number;
         const uint8_t *data; /* the attributes */
         uint32_t size;
+        Block *block; /* holds them: with a reference of its own one may keep @data, see input.h */
 } RawCommand;
 
 /* Text attributes are copied and end with a NUL; they hold no other. Data points into the raw command. */
@@ -100,6 +103,7 @@ typedef struct Command {
         char xattr_name[256];
         const uint8_t *data; /* also XATTR_DATA */
         uint32_t data_size;
+        Block *block; /* holds @data */
 
         uint8_t uuid[16], clone_uuid[16];
         uint64_t ctransid, clone_ctransid;

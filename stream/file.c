@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <fcntl.h>
-#include <linux/btrfs.h>
-#include <linux/falloc.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
-#include <sys/uio.h>
 #include <sys/xattr.h>
 
-#include "stream/encoded.h"
 #include "stream/file.h"
 
 #define CAPS_NAME "security.capability"
-#define COPY_SIZE (256u << 10)
 #define SHOWN_MAX 160u
 
 /* A path for people: printable, and of a long one the end. */
@@ -47,46 +39,50 @@ int apply_error(Err **reterr, int code, const char *verb, const char *path) {
         }
 }
 
-static int file_error(const File *f, Err **reterr, int code, const char *verb) {
+int file_error(const File *f, Err **reterr, int code, const char *verb) {
         return apply_error(reterr, code, verb, f->path);
 }
 
-int file_new(int fd, const char *path, const struct stat *st, bool made, File **ret, Err **reterr) {
+int file_new(const char *path, File **ret, Err **reterr) {
         _cleanup_(file_freep) File *f = calloc(1, sizeof(*f));
-        ssize_t n;
 
-        if (!f) {
-                fd_close(fd);
+        if (!f)
                 return err_sys(reterr, -ENOMEM, "Cannot write a file");
-        }
-        *f = (File){
-                        .fd = fd,
-                        .path = strdup(path),
-                        .owner_known = true,
-                        .mode_known = true,
-                        .uid = st->st_uid,
-                        .gid = st->st_gid,
-                        .mode = st->st_mode & 07777,
-        };
+        f->fd = -1;
+        f->path = strdup(path);
         if (!f->path)
                 return err_sys(reterr, -ENOMEM, "Cannot write a file");
-
-        if (!made) {
-                f->times[0] = st->st_atim;
-                f->times[1] = st->st_mtim;
-                f->times_known = true;
-                n = fgetxattr(fd, CAPS_NAME, f->caps, sizeof(f->caps));
-                if (n < 0 && errno != ENODATA && errno != EOPNOTSUPP)
-                        return file_error(f, reterr, -errno, "read the capabilities of");
-                f->caps_size = n > 0 ? (size_t) n : 0;
-        }
 
         *ret = MOVE(f);
         return 0;
 }
 
+void file_made(File *f, int fd, uid_t uid, gid_t gid, int mode) {
+        f->fd = fd;
+        f->uid = uid;
+        f->gid = gid;
+        f->mode = (mode_t) mode;
+        f->owner_known = true;
+        f->mode_known = mode >= 0;
+}
+
+int file_opened(File *f, int fd, const struct stat *st, Err **reterr) {
+        ssize_t n;
+
+        file_made(f, fd, st->st_uid, st->st_gid, (int) (st->st_mode & 07777));
+        f->times[0] = st->st_atim;
+        f->times[1] = st->st_mtim;
+        f->times_known = true;
+        n = fgetxattr(fd, CAPS_NAME, f->caps, sizeof(f->caps));
+        if (n < 0 && errno != ENODATA && errno != EOPNOTSUPP)
+                return file_error(f, reterr, -errno, "read the capabilities of");
+        f->caps_size = n > 0 ? (size_t) n : 0;
+        return 0;
+}
+
 File *file_free(File *f) {
         if (f) {
+                held_drop(&f->held);
                 fd_close(f->fd);
                 free(f->path);
                 free(f);
@@ -94,7 +90,56 @@ File *file_free(File *f) {
         return NULL;
 }
 
+void file_chown(File *f, uid_t uid, gid_t gid) {
+        f->want_uid = uid;
+        f->want_gid = gid;
+        f->owner_due = true;
+}
+
+void file_chmod(File *f, mode_t mode) {
+        f->want_mode = mode;
+        f->mode_due = true;
+}
+
+void file_set_times(File *f, const struct timespec *atime, const struct timespec *mtime) {
+        f->times[0] = *atime;
+        f->times[1] = *mtime;
+        f->times_known = f->times_due = true;
+}
+
+int file_settle(File *f, Err **reterr) {
+        if (f->owner_due && !(f->owner_known && f->uid == f->want_uid && f->gid == f->want_gid)) {
+                if (fchown(f->fd, f->want_uid, f->want_gid) < 0)
+                        return file_error(f, reterr, -errno, "set the owner of");
+                f->uid = f->want_uid;
+                f->gid = f->want_gid;
+                f->owner_known = true;
+                f->caps_lost = true;
+                /* the kernel has taken these bits away with the old owner */
+                if (f->mode_known && f->mode & (S_ISUID | S_ISGID)) {
+                        if (!f->mode_due)
+                                file_chmod(f, f->mode);
+                        f->mode_known = false;
+                }
+        }
+        f->owner_due = false;
+
+        if (f->mode_due && !(f->mode_known && f->mode == f->want_mode)) {
+                if (fchmod(f->fd, f->want_mode) < 0)
+                        return file_error(f, reterr, -errno, "set the mode of");
+                f->mode = f->want_mode;
+                f->mode_known = true;
+        }
+        f->mode_due = false;
+        return 0;
+}
+
 int file_finish(File *f, Err **reterr) {
+        int r;
+
+        r = file_settle(f, reterr);
+        if (r < 0)
+                return r;
         if (f->caps_lost && f->caps_size > 0 &&
                         fsetxattr(f->fd, CAPS_NAME, f->caps, f->caps_size, 0) < 0)
                 return file_error(f, reterr, -errno, "set the capabilities of");
@@ -103,168 +148,6 @@ int file_finish(File *f, Err **reterr) {
                 return file_error(f, reterr, -errno, "set the times of");
         f->times_due = false;
         return 0;
-}
-
-/* After a change of the contents. */
-static void file_touched(File *f) {
-        f->times_due = f->caps_lost = true;
-}
-
-int file_write(File *f, const uint8_t *data, uint32_t size, uint64_t offset, Err **reterr) {
-        while (size > 0) {
-                ssize_t n = pwrite(f->fd, data, size, (off_t) offset);
-
-                if (n < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return file_error(f, reterr, -errno, "write");
-                }
-                data += n;
-                offset += (uint64_t) n;
-                size -= (uint32_t) n;
-        }
-        file_touched(f);
-        return 0;
-}
-
-int file_encoded_write(File *f, const Command *c, Err **reterr) {
-        struct iovec iov = {(void *) (uintptr_t) c->data, c->data_size};
-        struct btrfs_ioctl_encoded_io_args args = {
-                        .iov = &iov,
-                        .iovcnt = 1,
-                        .offset = (int64_t) c->file_offset,
-                        .len = c->unencoded_file_len,
-                        .unencoded_len = c->unencoded_len,
-                        .unencoded_offset = c->unencoded_offset,
-                        .compression = c->compression,
-        };
-        _cleanup_(freep) uint8_t *plain = NULL;
-        int r;
-
-        do
-                r = ioctl(f->fd, BTRFS_IOC_ENCODED_WRITE, &args) < 0 ? -errno : 0;
-        while (r == -EINTR);
-        file_touched(f);
-        if (r == 0)
-                return 0;
-        /* What this kernel, file or sector size cannot take as it is, or has no contiguous room for. */
-        if (r != -ENOTTY && r != -EINVAL && r != -EOPNOTSUPP && r != -ENOSPC && r != -EPERM)
-                return file_error(f, reterr, r, "write compressed data to");
-
-        plain = malloc(c->unencoded_len);
-        if (!plain)
-                return err_sys(reterr, -ENOMEM, "Cannot unpack data");
-        r = encoded_unpack(c->compression, c->data, c->data_size, plain, c->unencoded_len, reterr);
-        if (r < 0)
-                return err_add(reterr, r, "Byte %llu of the stream",
-                                (unsigned long long) c->offset);
-        return file_write(f, plain + c->unencoded_offset, (uint32_t) c->unencoded_file_len,
-                        c->file_offset, reterr);
-}
-
-static int copy_range(File *f, int src_fd, uint64_t src_offset, uint64_t size, uint64_t offset,
-                Err **reterr) {
-        _cleanup_(freep) uint8_t *buf = malloc(COPY_SIZE);
-        int r;
-
-        if (!buf)
-                return err_sys(reterr, -ENOMEM, "Cannot copy data");
-        while (size > 0) {
-                ssize_t n = pread(src_fd, buf, size < COPY_SIZE ? size : COPY_SIZE,
-                                (off_t) src_offset);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return file_error(f, reterr, n < 0 ? -errno : -EIO,
-                                        "read the source that shares data with");
-                r = file_write(f, buf, (uint32_t) n, offset, reterr);
-                if (r < 0)
-                        return r;
-                src_offset += (uint64_t) n;
-                offset += (uint64_t) n;
-                size -= (uint64_t) n;
-        }
-        return 0;
-}
-
-int file_clone(File *f, int src_fd, uint64_t src_offset, uint64_t size, uint64_t offset,
-                Err **reterr) {
-        struct file_clone_range range = {
-                        .src_fd = src_fd,
-                        .src_offset = src_offset,
-                        .src_length = size,
-                        .dest_offset = offset,
-        };
-        struct stat st;
-        int r;
-
-        if (fstat(src_fd, &st) < 0)
-                return file_error(f, reterr, -errno, "share data with");
-        if ((uint64_t) st.st_size < src_offset || (uint64_t) st.st_size - src_offset < size)
-                return err_kind(reterr, ERR_BAD_STREAM, -EBADMSG,
-                                "Cannot share data with %s: its source has only %llu bytes",
-                                f->path, (unsigned long long) st.st_size);
-
-        do
-                r = ioctl(f->fd, FICLONERANGE, &range) < 0 ? -errno : 0;
-        while (r == -EINTR);
-        file_touched(f);
-        if (r == 0)
-                return 0;
-        /* Other sector size, or one of the two has no checksums: the contents matter more than the sharing. */
-        if (r == -EINVAL || r == -EOPNOTSUPP || r == -EXDEV)
-                return copy_range(f, src_fd, src_offset, size, offset, reterr);
-        return file_error(f, reterr, r, "share data with");
-}
-
-int file_truncate(File *f, uint64_t size, Err **reterr) {
-        if (ftruncate(f->fd, (off_t) size) < 0)
-                return file_error(f, reterr, -errno, "set the size of");
-        file_touched(f);
-        return 0;
-}
-
-int file_allocate(File *f, uint32_t mode, uint64_t offset, uint64_t size, Err **reterr) {
-        int r;
-
-        do
-                r = fallocate(f->fd, (int) mode, (off_t) offset, (off_t) size) < 0 ? -errno : 0;
-        while (r == -EINTR);
-        if (r < 0)
-                return file_error(f, reterr, r, "allocate room for");
-        file_touched(f);
-        return 0;
-}
-
-int file_chown(File *f, uid_t uid, gid_t gid, Err **reterr) {
-        if (f->owner_known && f->uid == uid && f->gid == gid)
-                return 0;
-        if (fchown(f->fd, uid, gid) < 0)
-                return file_error(f, reterr, -errno, "set the owner of");
-        f->uid = uid;
-        f->gid = gid;
-        f->owner_known = true;
-        f->caps_lost = true;
-        if (f->mode_known && f->mode & (S_ISUID | S_ISGID) && fchmod(f->fd, f->mode) < 0)
-                return file_error(f, reterr, -errno, "set the mode of");
-        return 0;
-}
-
-int file_chmod(File *f, mode_t mode, Err **reterr) {
-        if (f->mode_known && f->mode == mode)
-                return 0;
-        if (fchmod(f->fd, mode) < 0)
-                return file_error(f, reterr, -errno, "set the mode of");
-        f->mode = mode;
-        f->mode_known = true;
-        return 0;
-}
-
-void file_set_times(File *f, const struct timespec *atime, const struct timespec *mtime) {
-        f->times[0] = *atime;
-        f->times[1] = *mtime;
-        f->times_known = f->times_due = true;
 }
 
 /* An access ACL holds the mode in another form: setting it sets the mode. */
@@ -281,6 +164,11 @@ static int acl_changed(File *f, const char *name, Err **reterr) {
 }
 
 int file_set_xattr(File *f, const char *name, const uint8_t *data, size_t size, Err **reterr) {
+        int r;
+
+        r = file_settle(f, reterr);
+        if (r < 0)
+                return r;
         if (fsetxattr(f->fd, name, data, size, 0) < 0)
                 return file_error(f, reterr, -errno, "set an extended attribute of");
         if (str_eq(name, CAPS_NAME)) {
@@ -292,6 +180,11 @@ int file_set_xattr(File *f, const char *name, const uint8_t *data, size_t size, 
 }
 
 int file_remove_xattr(File *f, const char *name, Err **reterr) {
+        int r;
+
+        r = file_settle(f, reterr);
+        if (r < 0)
+                return r;
         if (fremovexattr(f->fd, name) < 0 && errno != ENODATA)
                 return file_error(f, reterr, -errno, "remove an extended attribute of");
         if (str_eq(name, CAPS_NAME))

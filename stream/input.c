@@ -9,7 +9,7 @@
 #include "stream/input.h"
 #include "stream/source.h"
 
-#define BLOCKS    4u
+#define BLOCKS    6u /* four can be held by files that wait for their writer */
 #define TICK_USEC (200 * UINT64_C(1000))
 #define LEAVE_USEC                                                                                 \
         (2 * USEC_PER_SEC) /* what a thread that hangs in read() gets before it is left behind */

@@ -13,12 +13,14 @@
 
 typedef struct Input Input;
 
-typedef struct Block {
+typedef struct Block Block;
+
+struct Block {
         uint8_t *data; /* INPUT_HEADROOM bytes in front of it are the reader's */
         size_t size;
         atomic_uint refs;
         Input *owner; /* NULL: does not belong to a ring */
-} Block;
+};
 
 typedef struct InputArgs {
         int fd;

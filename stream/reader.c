@@ -137,6 +137,7 @@ int reader_next(Reader *r, RawCommand *ret, Err **reterr) {
                         .number = (uint16_t) (r->at[4] | r->at[5] << 8),
                         .data = r->at + COMMAND_HEADER_SIZE,
                         .size = (uint32_t) (size - COMMAND_HEADER_SIZE),
+                        .block = r->block,
         };
         skip(r, size);
         if (ret->number == CMD_END)
