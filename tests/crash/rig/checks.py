@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What must hold after an interrupted job, measured against a run of the same job undisturbed."""
 
+import os
+import re
 from dataclasses import dataclass, field
 
 from .flows import FOLLOW_UP
 from .power import Power
+from .stages import RECORD
 
+NEVER = {"execve", "exit_group", "exit", "rt_sigreturn", "restart_syscall"}
 RECOVERY_SECONDS = 1.0
 
 
@@ -41,6 +45,61 @@ def next_version(stages, facts, top):
     """The version that the loader takes, by every byte of its tree; None: none that is known."""
     slot = facts.next
     return slot and stages.identify(f"{top}/@abupdate/slots/{slot}/root")
+
+
+def conclude(stages, flow, power):
+    """Bring the job to its end after it was cut off. Returns how that order ended."""
+    done = power.order({**flow.order, "job": 9}, flow.image and stages.image(flow.image))
+    finish(flow, power)
+    return done
+
+
+def finish(flow, power):
+    """Do what the job leaves for later when it is cut off."""
+    if flow.finish:
+        power.order({"type": flow.finish, "job": 10})
+
+
+def undisturbed(stages, flow, folder):
+    """Run the job to its end, twice: what it should lead to, and which system calls it makes."""
+    image = f"{folder}/reference.img"
+    reference = Reference(stages.disk_for(flow.stage, image))
+    power = Power(stages.programs, folder, image, stages.log, reference.slot).go_on()
+    before = power.facts()
+    reference.seen(stages, before, power.top)
+    first = power.order(flow.order, flow.image and stages.image(flow.image),
+                        ["strace", "-f", "-qq", "-o", f"{folder}/calls"])
+    if first.code != 0:
+        raise RuntimeError(str(first))
+    after = power.facts()
+    reference.seen(stages, after, power.top)
+    version = next_version(stages, after, power.top)
+    if version != flow.new:
+        raise RuntimeError(f"undisturbed, {version} boots next instead of {flow.new}")
+    reference.again = conclude(stages, flow, power).kind
+    reference.end = summary(stages, power.facts(), power.top)
+    left = power.off()
+    if left:
+        raise RuntimeError(f"undisturbed: {left}")
+    os.unlink(image)
+
+    reference.calls = count_calls(f"{folder}/calls", r"\d+ +(\w+)\(")
+    records = int(after.journal["Seq"]) - int(before.journal.get("Seq", 0))
+    made = reference.calls.get(RECORD, 0)
+    if made != records:
+        raise RuntimeError(f"{records} journal records, but {made} times {RECORD}()")
+    return reference
+
+
+def count_calls(path, pattern):
+    """How often each system call was made, by what strace wrote."""
+    calls = {}
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            match = re.match(pattern, line)
+            if match and match[1] not in NEVER:
+                calls[match[1]] = calls.get(match[1], 0) + 1
+    return calls
 
 
 def layout(stages, flow, reference, facts, top, deep):

@@ -26,6 +26,21 @@ class Flow:
         return {self.old, self.new, *self.between}
 
     @property
+    def command(self):
+        """The words for abctl."""
+        order = dict(self.order)
+        verb = order.pop("type")
+        words = [order.pop(key) for key in ("verdict", "slot") if key in order]
+        if order.pop("arm", True) is False:
+            words.append("--no-arm")
+        if order.pop("in-place", False):
+            words.append("--in-place")
+        if "reason" in order:
+            words.append(f"--reason={order.pop('reason')}")
+        assert not order, f"no words for {order}"
+        return [verb, *words]
+
+    @property
     def in_place(self):
         """Whether the content of the slot that runs may change."""
         return self.stage in IN_PLACE or self.order["type"] == "begin"

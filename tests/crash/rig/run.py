@@ -19,7 +19,6 @@ from tap import Tap
 from .flows import FLOWS
 from .stages import Stages
 
-PR_SET_CHILD_SUBREAPER = 36
 OUTCOMES = ("old", "new", "same", "between", "other")
 EXAMPLES = 5
 
@@ -93,8 +92,7 @@ def outcome(flow, version):
 def _child(function, stages, flow, options, share):
     """One job in a process that has mounts and orphans of its own."""
     kernel.private_mounts()
-    kernel.die_with_parent(signal.SIGKILL)
-    kernel.LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID)
     folder = f"{stages.folder}/{flow.name}"
     os.makedirs(folder)
     tally = Tally(options.least, time.monotonic() + share)
@@ -105,6 +103,25 @@ def _child(function, stages, flow, options, share):
         tally.violations += 1
         tally.problems.append(traceback.format_exc())
     return tally
+
+
+def _in_process_namespace(function, args, writer):
+    """Call @function as the first process of a namespace, which ends with it; never returns."""
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        kernel.unshare(kernel.CLONE_NEWPID)
+        pid = os.fork()
+        if pid:
+            os.close(writer)
+            os.waitpid(pid, 0)
+        else:
+            kernel.die_with_parent(signal.SIGKILL)
+            with os.fdopen(writer, "wb") as pipe:
+                pickle.dump(function(*args), pipe)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
 
 
 class Pool:
@@ -128,14 +145,7 @@ class Pool:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            try:
-                with os.fdopen(writer, "wb") as pipe:
-                    pickle.dump(function(*args), pipe)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(0)
+            _in_process_namespace(function, args, writer)
         os.close(writer)
         self.running[reader] = (pid, job)
 
