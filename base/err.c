@@ -53,6 +53,15 @@ static const struct {
                 [ERR_NO_MEMORY] = {"NoMemory", EXIT_FAILED},
                 [ERR_ACCESS_DENIED] = {"AccessDenied", EXIT_REFUSED},
                 [ERR_NO_DAEMON] = {"NoDaemon", EXIT_FAILED},
+                [ERR_BAD_MANIFEST] = {"BadManifest", EXIT_REFUSED},
+                [ERR_BAD_SIGNATURE] = {"BadSignature", EXIT_REFUSED},
+                [ERR_UNKNOWN_KEY] = {"UnknownKey", EXIT_REFUSED},
+                [ERR_REVOKED_KEY] = {"RevokedKey", EXIT_REFUSED},
+                [ERR_NO_KEYS] = {"NoKeys", EXIT_REFUSED},
+                [ERR_BAD_IMAGE] = {"BadImage", EXIT_REFUSED},
+                [ERR_NOT_COMPATIBLE] = {"NotCompatible", EXIT_REFUSED},
+                [ERR_DOWNGRADE] = {"Downgrade", EXIT_REFUSED},
+                [ERR_EXPIRED] = {"Expired", EXIT_REFUSED},
 };
 
 static ErrKind kind_of_code(int code) {

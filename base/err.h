@@ -47,6 +47,15 @@ typedef enum ErrKind {
         ERR_NO_MEMORY,
         ERR_ACCESS_DENIED, /* the policy forbids it; the bus says so in its own words */
         ERR_NO_DAEMON,     /* the client alone: no bus, or nobody answers there */
+        ERR_BAD_MANIFEST,  /* not in the form that a manifest has */
+        ERR_BAD_SIGNATURE, /* of a trusted key, but not valid */
+        ERR_UNKNOWN_KEY,   /* signed, by nobody who is trusted here */
+        ERR_REVOKED_KEY,
+        ERR_NO_KEYS,        /* no key is installed: nothing can be trusted */
+        ERR_BAD_IMAGE,      /* the image is not the one that was signed */
+        ERR_NOT_COMPATIBLE, /* made for another kind of machine */
+        ERR_DOWNGRADE,      /* older than what is installed, or of an earlier epoch */
+        ERR_EXPIRED,        /* ValidUntil= has passed */
         _ERR_KIND_MAX,
         _ERR_KIND_INVALID = -EINVAL,
 } ErrKind;
