@@ -8,6 +8,7 @@
 #include "stream/decompress.h"
 #include "stream/input.h"
 #include "stream/source.h"
+#include "stream/verify.h"
 
 #define BLOCKS    6u /* four can be held by files that wait for their writer */
 #define TICK_USEC (200 * UINT64_C(1000))
@@ -19,6 +20,10 @@
 struct Input {
         InputArgs args;
         Source source;
+        Verifier *verifier;
+        Compression compression; /* that was signed; _COMPRESSION_INVALID: any */
+        uint64_t plain_max;      /* unpacked bytes that were signed; 0: any */
+        uint64_t plain;          /* unpacked so far */
         int stop_fd;
         uint8_t *arena;
         uint8_t *packed; /* INPUT_BLOCK_SIZE compressed bytes, where the image is compressed */
@@ -71,33 +76,59 @@ static void hand_over(Input *in, Block *b, size_t size) {
         pthread_mutex_unlock(&in->lock);
 }
 
-/* Reads one chunk whole and shows it to the caller before anything of it is looked at. */
-static int read_chunk(Input *in, uint8_t *buf, size_t *ret, Err **reterr) {
-        int r;
+/* Reads one chunk whole into @buf and has it verified before anything of it is looked at. NULL at the end of the image. */
+static int read_chunk(Input *in, uint8_t *buf, const Chunk **ret, Err **reterr) {
+        int r = verifier_next(in->verifier, &in->source, buf, ret, reterr);
 
-        r = source_read(&in->source, buf, INPUT_BLOCK_SIZE, ret, reterr);
-        if (r < 0 || *ret == 0 || !in->args.chunk)
-                return r;
-        return in->args.chunk(in->args.userdata, buf, *ret, reterr);
+        if (r == 0)
+                *ret = NULL;
+        if (r <= 0 || !in->args.chunk)
+                return r < 0 ? r : 0;
+        return in->args.chunk(in->args.userdata, chunk_data(*ret), chunk_size(*ret), reterr);
 }
 
-static int run_plain(Input *in, Block *b, size_t size, Err **reterr) {
-        int r;
-
-        while (size > 0) {
-                hand_over(in, b, size);
-                b = next_free(in);
-                if (!b)
-                        return -ECANCELED;
-                r = read_chunk(in, b->data, &size, reterr);
-                if (r < 0)
-                        return r;
-        }
+/* A bomb ends where the maker's own stream would have ended. */
+static int hand_over_plain(Input *in, Block *b, size_t size, Err **reterr) {
+        if (in->plain_max > 0 && size > in->plain_max - in->plain)
+                return err_kind(reterr, ERR_LIMIT_EXCEEDED, -EFBIG,
+                                "The image unpacks to more than the %" PRIu64
+                                " bytes that were signed",
+                                in->plain_max);
+        in->plain += size;
+        hand_over(in, b, size);
         return 0;
 }
 
-static int run_packed(Input *in, Compression c, Block *b, size_t size, Err **reterr) {
+static int check_end(const Input *in, Err **reterr) {
+        if (in->plain_max == 0 || in->plain == in->plain_max)
+                return 0;
+        return err_kind(reterr, ERR_TRUNCATED, -EBADMSG,
+                        "The image unpacks to %" PRIu64 " bytes, and %" PRIu64 " were signed",
+                        in->plain, in->plain_max);
+}
+
+/* @c lies in @b. */
+static int run_plain(Input *in, Block *b, const Chunk *c, Err **reterr) {
+        int r;
+
+        while (c) {
+                r = hand_over_plain(in, b, chunk_size(c), reterr);
+                if (r < 0)
+                        return r;
+                b = next_free(in);
+                if (!b)
+                        return -ECANCELED;
+                r = read_chunk(in, b->data, &c, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return check_end(in, reterr);
+}
+
+/* @c lies in @b, which takes what comes out: it moves first. */
+static int run_packed(Input *in, Compression compression, Block *b, const Chunk *c, Err **reterr) {
         _cleanup_(decompressor_freep) Decompressor *d = NULL;
+        size_t size = chunk_size(c);
         const uint8_t *at;
         bool last = false;
         int r;
@@ -105,10 +136,9 @@ static int run_packed(Input *in, Compression c, Block *b, size_t size, Err **ret
         in->packed = malloc(INPUT_BLOCK_SIZE);
         if (!in->packed)
                 return err_sys(reterr, -ENOMEM, "Cannot unpack the image");
-        memcpy(in->packed, b->data, size);
-        at = in->packed;
+        at = memcpy(in->packed, chunk_data(c), size);
 
-        r = decompressor_new(c, &d, reterr);
+        r = decompressor_new(compression, &d, reterr);
         if (r < 0)
                 return r;
 
@@ -121,7 +151,9 @@ static int run_packed(Input *in, Compression c, Block *b, size_t size, Err **ret
                         return r;
                 have += n;
                 if (have == INPUT_BLOCK_SIZE || (last && n == 0 && have > 0)) {
-                        hand_over(in, b, have);
+                        r = hand_over_plain(in, b, have, reterr);
+                        if (r < 0)
+                                return r;
                         b = next_free(in);
                         if (!b)
                                 return -ECANCELED;
@@ -129,33 +161,42 @@ static int run_packed(Input *in, Compression c, Block *b, size_t size, Err **ret
                         continue;
                 }
                 if (last && n == 0)
-                        return 0;
+                        return check_end(in, reterr);
                 if (size == 0 && !last) {
-                        at = in->packed;
-                        r = read_chunk(in, in->packed, &size, reterr);
+                        r = read_chunk(in, in->packed, &c, reterr);
                         if (r < 0)
                                 return r;
-                        last = size == 0;
+                        last = !c;
+                        if (c) {
+                                at = chunk_data(c);
+                                size = chunk_size(c);
+                        }
                 }
         }
 }
 
 static int run(Input *in, Err **reterr) {
-        Compression c;
-        size_t size;
+        Compression compression;
+        const Chunk *c;
         Block *b;
         int r;
 
         b = next_free(in);
         if (!b)
                 return -ECANCELED;
-        r = read_chunk(in, b->data, &size, reterr);
-        if (r < 0)
+        r = read_chunk(in, b->data, &c, reterr);
+        if (r < 0 || !c)
                 return r;
-        c = compression_detect(b->data, size);
-        if (c == COMPRESSION_NONE)
-                return run_plain(in, b, size, reterr);
-        return run_packed(in, c, b, size, reterr);
+        compression = in->args.raw ? COMPRESSION_NONE
+                                   : compression_detect(chunk_data(c), chunk_size(c));
+        if (in->compression != _COMPRESSION_INVALID && in->compression != compression)
+                return err_kind(reterr, ERR_BAD_STREAM, -EBADMSG,
+                                "The image is packed with %s, and its manifest says %s",
+                                compression_to_string(compression),
+                                compression_to_string(in->compression));
+        if (compression == COMPRESSION_NONE)
+                return run_plain(in, b, c, reterr);
+        return run_packed(in, compression, b, c, reterr);
 }
 
 static void *input_thread(void *userdata) {
@@ -192,6 +233,7 @@ static void input_release(Input *in) {
         if (in->arena)
                 munmap(in->arena, ARENA_SIZE);
         free(in->packed);
+        in->verifier = verifier_free(in->verifier);
         in->stop_fd = fd_close(in->stop_fd);
         in->err = err_free(in->err);
         pthread_cond_destroy(&in->changed);
@@ -213,6 +255,9 @@ int input_new(const InputArgs *args, Input **ret, Err **reterr) {
         if (!in)
                 return err_sys(reterr, -ENOMEM, "Cannot read the image");
         in->args = *args;
+        in->args.manifest = NULL;
+        in->compression = args->manifest ? args->manifest->compression : _COMPRESSION_INVALID;
+        in->plain_max = args->manifest ? args->manifest->stream_size : 0;
         pthread_mutex_init(&in->lock, NULL);
         pthread_condattr_init(&attr);
         pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -223,6 +268,10 @@ int input_new(const InputArgs *args, Input **ret, Err **reterr) {
         if (in->stop_fd < 0)
                 return err_sys(reterr, -errno, "Cannot make an event descriptor");
         r = source_init(&in->source, args->fd, in->stop_fd, reterr);
+        if (r < 0)
+                return r;
+
+        r = verifier_new(args->manifest, &in->verifier, reterr);
         if (r < 0)
                 return r;
 

@@ -5,7 +5,7 @@
 
 #include <stdatomic.h>
 
-#include "base/err.h"
+#include "stream/manifest.h"
 
 #define INPUT_BLOCK_SIZE (1u << 20)
 #define INPUT_HEADROOM                                                                             \
@@ -24,6 +24,8 @@ struct Block {
 
 typedef struct InputArgs {
         int fd;
+        const Manifest *manifest; /* what must come; only until input_new() returns. NULL: anything may */
+        bool raw;                 /* not an image: packed bytes stay as they are */
         uint64_t stall_usec; /* 0: never */
         void *userdata;
         int (*chunk)(void *userdata, const uint8_t *data, size_t size, Err **reterr);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "stream/receive.h"
+#include <stdatomic.h>
+
 #include "stream/apply.h"
 #include "stream/gate.h"
 #include "stream/reader.h"
+#include "stream/receive.h"
 
 struct Stream {
         StreamArgs args;
@@ -12,6 +14,12 @@ struct Stream {
         Command command; /* the one that comes next; the first is read by stream_open() */
         StreamSubvol first;
 };
+
+static atomic_ulong parsed;
+
+unsigned long stream_parse_count(void) {
+        return atomic_load(&parsed);
+}
 
 static int next_block(void *userdata, Block **ret, Err **reterr) {
         return input_next(userdata, ret, reterr);
@@ -25,6 +33,11 @@ static int next_command(Stream *s, Err **reterr) {
         r = reader_next(&s->reader, &raw, reterr);
         if (r <= 0)
                 return r;
+        if (s->args.limits.version && raw.version > s->args.limits.version)
+                return err_kind(reterr, ERR_BAD_STREAM, -EBADMSG,
+                                "The stream has version %u; at most %" PRIu64 " is allowed",
+                                raw.version, s->args.limits.version);
+        atomic_fetch_add(&parsed, 1);
         r = command_parse(&raw, &s->command, reterr);
         if (r < 0)
                 return r;
@@ -39,11 +52,13 @@ int stream_open(const StreamArgs *args, Stream **ret, Err **reterr) {
         if (!s)
                 return err_sys(reterr, -ENOMEM, "Cannot open the image");
         s->args = *args;
+        s->args.manifest = NULL;
         gate_init(&s->gate, &args->limits);
 
         r = input_new(
                         &(InputArgs){
                                         .fd = args->input_fd,
+                                        .manifest = args->manifest,
                                         .stall_usec = args->stall_usec,
                                         .userdata = args->userdata,
                                         .chunk = args->chunk,
@@ -75,21 +90,18 @@ const StreamSubvol *stream_first(const Stream *s) {
         return &s->first;
 }
 
-static int apply_one(Stream *s, Applier *a, Err **reterr) {
+/* With @a NULL nothing is changed. */
+static int take_one(Stream *s, Applier *a, Err **reterr) {
         const Command *c = &s->command;
-        int r;
+        int r = 0;
 
-        if ((c->kind == CMD_SUBVOL || c->kind == CMD_SNAPSHOT) && s->args.subvol_begin) {
+        if ((c->kind == CMD_SUBVOL || c->kind == CMD_SNAPSHOT) && s->args.subvol_begin)
                 r = s->args.subvol_begin(s->args.userdata, &s->gate.subvol, reterr);
-                if (r < 0)
-                        return r;
-        }
-        r = applier_apply(a, c, reterr);
-        if (r < 0)
-                return r;
-        if (c->kind == CMD_END && s->args.subvol_done)
-                return s->args.subvol_done(s->args.userdata, &s->gate.subvol, reterr);
-        return 0;
+        if (r >= 0 && a)
+                r = applier_apply(a, c, reterr);
+        if (r >= 0 && c->kind == CMD_END && s->args.subvol_done)
+                r = s->args.subvol_done(s->args.userdata, &s->gate.subvol, reterr);
+        return r;
 }
 
 int stream_receive(Stream *s, int dest_fd, Err **reterr) {
@@ -100,7 +112,7 @@ int stream_receive(Stream *s, int dest_fd, Err **reterr) {
         if (r < 0)
                 return r;
         for (r = 1; r > 0; r = next_command(s, reterr)) {
-                r = apply_one(s, a, reterr);
+                r = take_one(s, a, reterr);
                 if (r < 0)
                         return r;
         }
@@ -110,7 +122,10 @@ int stream_receive(Stream *s, int dest_fd, Err **reterr) {
 int stream_check(Stream *s, Err **reterr) {
         int r;
 
-        for (r = 1; r > 0;)
-                r = next_command(s, reterr);
+        for (r = 1; r > 0; r = next_command(s, reterr)) {
+                r = take_one(s, NULL, reterr);
+                if (r < 0)
+                        return r;
+        }
         return r;
 }

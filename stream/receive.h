@@ -3,7 +3,7 @@
  * directory. Nothing of the image is trusted; nothing is written outside the new subvolumes. Knows nothing of slots. */
 #pragma once
 
-#include "base/err.h"
+#include "stream/manifest.h"
 
 /* What the stream says of one of its subvolumes, in its first command. */
 typedef struct StreamSubvol {
@@ -23,6 +23,7 @@ typedef struct StreamLimits {
         uint64_t inodes;
         uint64_t file_size;  /* also the largest offset */
         uint64_t subvols;    /* streams one after another */
+        uint64_t version;    /* of the stream format */
         bool forbid_devices; /* device nodes */
         bool forbid_setuid;  /* setuid, setgid, file capabilities */
         bool forbid_xattrs;  /* security.* and trusted.* beyond capabilities */
@@ -30,6 +31,11 @@ typedef struct StreamLimits {
 
 typedef struct StreamArgs {
         int input_fd; /* file, pipe or socket; borrowed; read from where it stands */
+
+        /* What was signed: each chunk is hashed and compared before anything of it is unpacked or parsed. Only until
+         * stream_open() returns; NULL: anything may come. The limits, and the identity of the subvolumes, are the caller's
+         * to take from it. */
+        const Manifest *manifest;
         StreamLimits limits;
         uint64_t stall_usec; /* give up (-ETIMEDOUT, ERR_STALLED) after so long without a byte; 0: never */
         void *userdata;
@@ -74,5 +80,9 @@ const StreamSubvol *stream_first(const Stream *s);
  * writable, for the caller to delete. Not repeatable: open again. */
 int stream_receive(Stream *s, int dest_fd, Err **reterr);
 
-/* Instead of stream_receive(): reads everything up to the end of the input through the gate and changes nothing. */
+/* Instead of stream_receive(): reads everything up to the end of the input through the gate and changes nothing. Calls
+ * subvol_begin and subvol_done as stream_receive() does. */
 int stream_check(Stream *s, Err **reterr);
+
+/* How many commands have been parsed in this process: tests prove with it that nothing unverified was. */
+unsigned long stream_parse_count(void);

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Signatures with certificates: whom an installed anchor vouches for, and for what. */
+#include <openssl/cms.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "tests/unit/signed-image.h"
+
+#define NOW 1750000000 /* what open_manifest() takes for now */
+#define DAY 86400
+
+typedef struct Cert {
+        EVP_PKEY *key;
+        X509 *x509;
+} Cert;
+
+static Cert root, middle, leaf;
+static char *text; /* not signed */
+static size_t size;
+
+static void extend(X509 *x, X509 *issuer, int nid, const char *value) {
+        X509V3_CTX ctx;
+        X509_EXTENSION *ext;
+
+        X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
+        ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+        assert_non_null(ext);
+        assert_int_equal(X509_add_ext(x, ext, -1), 1);
+        X509_EXTENSION_free(ext);
+}
+
+/* @usage: extended key usage; NULL: an authority. */
+static Cert make_cert(const char *name, const Cert *issuer, const char *usage, long from, long to) {
+        static long serial = 1;
+        Cert c = {EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"), X509_new()};
+        X509_NAME *subject = X509_get_subject_name(c.x509);
+        const Cert *by = issuer ? issuer : &c;
+
+        X509_set_version(c.x509, 2);
+        ASN1_INTEGER_set(X509_get_serialNumber(c.x509), serial++);
+        ASN1_TIME_set(X509_getm_notBefore(c.x509), NOW + from);
+        ASN1_TIME_set(X509_getm_notAfter(c.x509), NOW + to);
+        X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *) name, -1, -1, 0);
+        X509_set_issuer_name(c.x509, X509_get_subject_name(by->x509));
+        X509_set_pubkey(c.x509, c.key);
+        extend(c.x509, by->x509, NID_subject_key_identifier, "hash");
+        if (issuer)
+                extend(c.x509, by->x509, NID_authority_key_identifier, "keyid:always");
+        if (usage) {
+                extend(c.x509, by->x509, NID_basic_constraints, "critical,CA:FALSE");
+                extend(c.x509, by->x509, NID_key_usage, "critical,digitalSignature");
+                if (*usage)
+                        extend(c.x509, by->x509, NID_ext_key_usage, usage);
+        } else {
+                extend(c.x509, by->x509, NID_basic_constraints, "critical,CA:TRUE");
+                extend(c.x509, by->x509, NID_key_usage, "critical,keyCertSign,cRLSign");
+        }
+        assert_true(X509_sign(c.x509, by->key, EVP_sha256()) > 0);
+        return c;
+}
+
+static void cert_done(Cert *c) {
+        EVP_PKEY_free(c->key);
+        X509_free(c->x509);
+}
+
+static int set_up(void **state _unused_) {
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        _cleanup_(freep) uint8_t *payload = NULL;
+        size_t n;
+
+        payload = make_stream(100, &n);
+        m = make_manifest(payload, n);
+        assert_int_equal(manifest_format(m, &text, &size, NULL), 0);
+        root = make_cert("root", NULL, NULL, -DAY, DAY);
+        middle = make_cert("middle", &root, NULL, -DAY, DAY);
+        leaf = make_cert("leaf", &middle, "codeSigning", -DAY, DAY);
+        return 0;
+}
+
+static int tear_down(void **state _unused_) {
+        cert_done(&root);
+        cert_done(&middle);
+        cert_done(&leaf);
+        free(text);
+        return 0;
+}
+
+static Keyring *trust(X509 *anchor) {
+        Keyring *ring = NULL;
+        BIO *bio = BIO_new(BIO_s_mem());
+        char *pem;
+        long n;
+
+        assert_int_equal(PEM_write_bio_X509(bio, anchor), 1);
+        n = BIO_get_mem_data(bio, &pem);
+        assert_int_equal(keyring_new(&ring, NULL), 0);
+        assert_int_equal(keyring_add_pem(ring, "ca.pem", pem, (size_t) n, NULL), 0);
+        BIO_free(bio);
+        return ring;
+}
+
+static void list_as_revoked(Keyring *ring, const Cert *issuer, X509 *cert, long from, long to) {
+        X509_CRL *crl = X509_CRL_new();
+        X509_REVOKED *entry = X509_REVOKED_new();
+        ASN1_TIME *t = ASN1_TIME_set(NULL, NOW + from);
+        BIO *bio = BIO_new(BIO_s_mem());
+        char *pem;
+        long n;
+
+        X509_CRL_set_version(crl, 1);
+        X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->x509));
+        X509_CRL_set1_lastUpdate(crl, t);
+        if (cert) {
+                X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(cert));
+                X509_REVOKED_set_revocationDate(entry, t);
+                X509_CRL_add0_revoked(crl, X509_REVOKED_dup(entry));
+        }
+        ASN1_TIME_set(t, NOW + to);
+        X509_CRL_set1_nextUpdate(crl, t);
+        assert_true(X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0);
+        assert_int_equal(PEM_write_bio_X509_CRL(bio, crl), 1);
+        n = BIO_get_mem_data(bio, &pem);
+        assert_int_equal(keyring_add_pem(ring, "list.pem", pem, (size_t) n, NULL), 0);
+        BIO_free(bio);
+        ASN1_TIME_free(t);
+        X509_REVOKED_free(entry);
+        X509_CRL_free(crl);
+}
+
+static char *sign(const Cert *c, X509 *between, size_t *ret) {
+        STACK_OF(X509) *chain = sk_X509_new_null();
+        char *out;
+
+        if (between)
+                sk_X509_push(chain, between);
+        *ret = size;
+        out = add_signature(&cms_signature_ops,
+                        &(Signer){.key = c->key, .cert = c->x509, .chain = chain}, text, ret);
+        sk_X509_free(chain);
+        return out;
+}
+
+static void judge(Keyring *ring, const char *t, size_t n, ErrKind kind, const char *part) {
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        unsigned parsed = manifest_parse_count();
+        Err *e = NULL;
+
+        assert_true(open_manifest(ring, t, n, 1, &m, &e) < 0);
+        assert_story(&e, kind, part);
+        assert_int_equal(manifest_parse_count(), parsed);
+}
+
+static void accept(Keyring *ring, const char *t, size_t n) {
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        _cleanup_(err_freep) Err *e = NULL;
+
+        if (open_manifest(ring, t, n, 1, &m, &e) < 0)
+                fail_msg("%s", err_text(e));
+}
+
+static void chain_is_accepted(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+
+        accept(ring, t, n);
+}
+
+static void a8_missing_intermediate(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, NULL, &n);
+
+        judge(ring, t, n, ERR_UNKNOWN_KEY, "not trusted");
+}
+
+static void a8_foreign_authority(void **state _unused_) {
+        Cert foreign = make_cert("root", NULL, NULL, -DAY, DAY);
+        _cleanup_(keyring_freep) Keyring *ring = trust(foreign.x509);
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+
+        judge(ring, t, n, ERR_UNKNOWN_KEY, "not trusted");
+        cert_done(&foreign);
+}
+
+static void with_leaf(const char *usage, long from, long to, const char *part) {
+        Cert c = make_cert("odd", &root, usage, from, to);
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        size_t n;
+        _cleanup_(freep) char *t = sign(&c, NULL, &n);
+
+        judge(ring, t, n, ERR_BAD_SIGNATURE, part);
+        cert_done(&c);
+}
+
+static void a8_expired(void **state _unused_) {
+        with_leaf("codeSigning", -2 * DAY, -DAY, "expired");
+        with_leaf("codeSigning", DAY, 2 * DAY, "not yet valid");
+}
+
+static void a8_wrong_usage(void **state _unused_) {
+        with_leaf("serverAuth,clientAuth", -DAY, DAY, "not for signing code");
+        with_leaf("emailProtection", -DAY, DAY, "not for signing code");
+        with_leaf("", -DAY, DAY, "not for signing code");
+}
+
+static void a8_revoked_by_list(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509), *upper = trust(root.x509);
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+
+        list_as_revoked(ring, &middle, leaf.x509, -10, DAY);
+        judge(ring, t, n, ERR_BAD_SIGNATURE, "revoked");
+        list_as_revoked(upper, &root, middle.x509, -10, DAY);
+        judge(upper, t, n, ERR_BAD_SIGNATURE, "revoked");
+}
+
+static void a8_list_without_us_and_old_list(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509), *old = trust(root.x509);
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+
+        list_as_revoked(ring, &middle, NULL, -10, DAY);
+        accept(ring, t, n);
+        list_as_revoked(old, &middle, NULL, -DAY, -10);
+        judge(old, t, n, ERR_BAD_SIGNATURE, "CRL has expired");
+}
+
+static void a7_revoked_by_fingerprint(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        char fingerprint[FINGERPRINT_SIZE];
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+
+        assert_int_equal(fingerprint_of(middle.key, fingerprint), 0);
+        assert_int_equal(keyring_add_revoked(
+                                         ring, "revoked", fingerprint, strlen(fingerprint), NULL),
+                        0);
+        judge(ring, t, n, ERR_REVOKED_KEY, "revoked");
+}
+
+/* A CMS with the given signers under our own line. */
+static char *custom(const Cert *const *signers, unsigned flags, size_t *ret) {
+        BIO *content = BIO_new_mem_buf(text, (int) size);
+        CMS_ContentInfo *cms = CMS_sign(
+                        NULL, NULL, NULL, NULL, CMS_BINARY | CMS_PARTIAL | (CMS_DETACHED & flags));
+        Signature s = {.method = "cms"};
+        char *out;
+        int n;
+
+        assert_int_equal(fingerprint_of(leaf.key, s.signer), 0);
+        CMS_add1_cert(cms, middle.x509);
+        for (; *signers; signers++)
+                assert_non_null(CMS_add1_signer(cms, (*signers)->x509, (*signers)->key,
+                                EVP_sha256(), CMS_BINARY | CMS_NOSMIMECAP));
+        if (CMS_get0_SignerInfos(cms) && sk_CMS_SignerInfo_num(CMS_get0_SignerInfos(cms)) > 0)
+                assert_int_equal(CMS_final(cms, content, NULL, CMS_BINARY | (CMS_DETACHED & flags)),
+                                1);
+        else
+                CMS_set_detached(cms, 1);
+        n = i2d_CMS_ContentInfo(cms, &s.data);
+        assert_true(n > 0);
+        s.size = (size_t) n;
+        assert_int_equal(signed_text_add(text, size, &s, &out, NULL), 0);
+        *ret = strlen(out);
+        OPENSSL_free(s.data);
+        CMS_ContentInfo_free(cms);
+        BIO_free(content);
+        return out;
+}
+
+static void a8_zero_and_two_signers(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        Cert foreign = make_cert("foreign", NULL, "codeSigning", -DAY, DAY);
+        const Cert *none[] = {NULL}, *two[] = {&leaf, &foreign, NULL}, *one[] = {&leaf, NULL};
+        _cleanup_(freep) char *t = NULL, *u = NULL, *v = NULL, *w = NULL;
+        size_t n;
+
+        t = custom(none, CMS_DETACHED, &n);
+        judge(ring, t, n, ERR_BAD_SIGNATURE, "");
+        u = custom(two, CMS_DETACHED, &n);
+        judge(ring, u, n, ERR_UNKNOWN_KEY, "");
+        v = custom(one, CMS_DETACHED, &n);
+        accept(ring, v, n);
+        w = custom(one, 0, &n);
+        judge(ring, w, n, ERR_BAD_SIGNATURE, "detached");
+        cert_done(&foreign);
+}
+
+static void another_text(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+
+        *strstr(t, "test-board") = 'T';
+        judge(ring, t, n, ERR_BAD_SIGNATURE, "");
+}
+
+static void a9_every_flipped_bit(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        size_t n, flips = 0;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+        unsigned parsed = manifest_parse_count();
+
+        for (size_t bit = 0; bit < n * 8; bit++, flips++) {
+                _cleanup_(manifest_freep) Manifest *m = NULL;
+
+                t[bit / 8] = (char) (t[bit / 8] ^ 1 << bit % 8);
+                if (open_manifest(ring, t, n, 1, &m, NULL) >= 0)
+                        fail_msg("bit %zu of byte %zu may be flipped", bit % 8, bit / 8);
+                t[bit / 8] = (char) (t[bit / 8] ^ 1 << bit % 8);
+        }
+        assert_int_equal(manifest_parse_count(), parsed);
+        print_message("%zu flips, all refused, none parsed\n", flips);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                        CASE(chain_is_accepted),
+                        CASE(a8_missing_intermediate),
+                        CASE(a8_foreign_authority),
+                        CASE(a8_expired),
+                        CASE(a8_wrong_usage),
+                        CASE(a8_revoked_by_list),
+                        CASE(a8_list_without_us_and_old_list),
+                        CASE(a7_revoked_by_fingerprint),
+                        CASE(a8_zero_and_two_signers),
+                        CASE(another_text),
+                        CASE(a9_every_flipped_bit),
+        };
+
+        return cmocka_run_group_tests(tests, set_up, tear_down);
+}
