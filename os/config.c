@@ -36,8 +36,11 @@ static int strv_add(char ***strv, char *owned) {
 /* Each parser takes the text of a value and says in @allowed what it takes; 0, -EINVAL or
  * -ENOMEM. */
 
-static int parse_word(const char *value, char **ret) {
-        return name_ok(value) ? str_set(ret, value) : -EINVAL;
+static int parse_word(const char *value, const char *const words[], char **ret) {
+        for (; *words; words++)
+                if (str_eq(*words, value))
+                        return str_set(ret, value);
+        return -EINVAL;
 }
 
 /* "/usr/lib" is; "usr", "/usr/", "/a/../b" and "/a//b" are not. */
@@ -61,11 +64,11 @@ static int parse_compatible(Config *c, const char *v) {
 }
 
 static int parse_backend(Config *c, const char *v) {
-        return parse_word(v, &c->backend);
+        return parse_word(v, (const char *const[]){"snapshot", "none", NULL}, &c->backend);
 }
 
 static int parse_boot(Config *c, const char *v) {
-        return parse_word(v, &c->boot);
+        return parse_word(v, (const char *const[]){"default-subvolume", "none", NULL}, &c->boot);
 }
 
 static int parse_verification(Config *c, const char *v) {
