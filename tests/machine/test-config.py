@@ -34,15 +34,31 @@ def test_verification_none_shows(case):
 
 def test_bad_value(case):
     """A bad value: file, line and what is allowed; nothing is changed."""
-    for line, word in (("[Boot]\\nTries=many\\n", "Tries"), ("[Snapshot]\\nKeep=0\\n", "Keep"),
-                       ("[Update]\\nBackend=floppy\\n", "Backend"),
-                       ("[Snapshot]\\nReadOnly=perhaps\\n", "ReadOnly")):
-        it = case.machine()
-        before = case.facts(it)
-        _append(it, f"\\n{line}")
-        result = case.refused(it, "update", case.image(it, "2.0"), error="BadConfig")
-        case.check("abupdated.conf:" in result.err and word in result.err, result)
+    it = case.machine()
+    before = case.facts(it)
+    image = case.image(it, "2.0")
+    folder = f"{it.root}/{CONF}.d"
+    for section, line in (("Boot", "Tries=many"), ("Boot", "Tries=0"), ("Snapshot", "Keep=0"),
+                          ("Update", "Backend=floppy"), ("Snapshot", "ReadOnly=perhaps"),
+                          ("Snapshot", "Subvolumes=a:b"), ("Snapshot", "Carry=../etc"),
+                          ("Update", "Verification=maybe"), ("Snapshot", "MinFree=-1")):
+        it.run("sh", "-c", f"mkdir -p {folder}; printf '# a remark\n[{section}]\n{line}\n' "
+               f">{folder}/bad.conf")
+        result = case.refused(it, "update", image, error="BadConfig")
+        case.check("bad.conf:3" in result.err and line in result.err, result)
+        case.check("allowed" in result.err, result)
         case.unchanged(it, before)
+    it.run("rm", f"{folder}/bad.conf")
+    case.abctl(it, "update", image)
+
+
+def test_key_twice(case):
+    """Where a key stands twice the last one holds, so a bad value there is an error as well."""
+    it = case.machine()
+    before = case.facts(it)
+    _append(it, "\\n[Boot]\\nTries=many\\n")
+    case.refused(it, "update", case.image(it, "2.0"), error="BadConfig")
+    case.unchanged(it, before)
 
 
 def test_garbage(case):

@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 
-from machinery import harness, worker
+from machinery import harness
 
 BROKEN = ("Truncated", "BadStream", "UnsafePath", "ForbiddenContent", "LimitExceeded",
           "VerifyFailed", "ParentMissing", "UnknownSubvolume", "BadInput")
@@ -134,7 +134,7 @@ def test_stalled_pipe(case):
                               stdin=open(_file(case, content[:part]), "rb")) as feeder:
             _refused(case, it, "-", "Stalled", stdin=feeder.stdout, timeout=30)
             feeder.kill()
-    case.sound(it, ["1.0"])
+    case.sound(it, ["1.0"], changed=["etc/abupdate"])
 
 
 def test_slow_pipe(case):
@@ -157,7 +157,7 @@ def test_base_missing(case):
     case.image(other, "1.5")
     image = case.image(other, "2.0", base="1.5")
     result = _refused(case, it, image, "ParentMissing")
-    case.check("1.0" in result.err, "what is here goes unsaid", result)
+    case.check("slot 1" in result.err, "what is here goes unsaid", result)
     digits = [w for w in result.err.replace(",", " ").split() if w.count("-") == 4]
     case.check(digits, "the missing base goes unnamed", result)
 
@@ -222,7 +222,7 @@ def test_hostile_names(case):
     path = f"{case.tmp}/\x1b[31mred\x07.send"
     os.rename(_file(case, b"no stream at all" * 10), path)
     result = it.abctl("update", path)
-    case.equal(result.code, 1)
+    case.check(result.code in (1, 2), result)
     case.check("\x1b" not in result.out + result.err, result)
     case.check("\x1b" not in it.abctl("history").out)
 
@@ -232,7 +232,7 @@ def test_wrong_use(case):
     it = case.machine()
     for args in (["nonsense"], ["update"], ["update", "a", "b"], ["--nonsense"], ["mark"],
                  ["mark", "perhaps"], ["update", "--reboot", "--no-arm", "x"],
-                 ["--json=loud", "status"], ["discard"]):
+                 ["discard"], ["status", "too", "much"]):
         result = case.abctl(it, *args, code=2)
         case.check(0 < len(result.err.splitlines()) <= 3, result)
         case.equal(result.out, "", result)
@@ -243,11 +243,8 @@ def test_not_btrfs(case):
     it = case.machine(boot={"daemon": "none"})
     it.run("sh", "-c", "mkdir -p /run/other && cp -a $MACHINE_ROOT/etc $MACHINE_ROOT/usr "
            "/run/other/ && mkdir -p /run/other/proc && cp -r $MACHINE_ROOT/proc /run/other/")
-    result = it.run(sys.executable, "-m", "machinery.worker", it.programs()["abupdated"],
-                    "/run/other", '{"type":"update"}', case.image(it, "2.0"),
-                    cwd=os.path.dirname(worker.__file__) + "/..")
-    case.equal(result.code, 0, result)
-    case.equal(result.data["result"]["kind"], "NotBtrfs", result)
+    outcome = case.worker(it, {"type": "update"}, case.image(it, "2.0"), root="/run/other")
+    case.equal(outcome["result"]["kind"], "NotBtrfs", outcome)
 
 
 if __name__ == "__main__":

@@ -46,12 +46,14 @@ def test_rollback_after_blessing(case):
 
 
 def test_rollback_from_old(case):
-    """From the old system one can go back to the new one by name, and back again."""
+    """From the old system one can go on to the new one again: trust it, then name it."""
     it = case.machine()
     case.to(it, "2.0")
     case.abctl(it, "rollback", "1")
     it.reboot()
     case.expect(it, booted="1")
+    case.refused(it, "rollback", "2", error="Refused", code=6)
+    case.abctl(it, "mark", "good", "2")
     case.abctl(it, "rollback", "2")
     case.expect(it, next="2")
     it.reboot()

@@ -52,6 +52,13 @@ def split_subvolumes(text):
     return [("root", "/")] + [(n, p) for n, p in pairs if n != "root"]
 
 
+def holder_of(place, places):
+    """Which subvolume holds the folder where another is put, and the folder's path in it."""
+    name, top = max(((n, p) for n, p in places if p != place and
+                     (p == "/" or place.startswith(f"{p}/"))), key=lambda pair: len(pair[1]))
+    return name, place[len(top):].strip("/")
+
+
 def _mkfs(path, size, label):
     with open(path, "wb") as file:
         file.truncate(size)
@@ -79,7 +86,8 @@ def _build_maker(path, spec, work):
     ostree.configure(tree, spec["read_only"], spec["subvolumes"])
     ostree.set_version(tree, FIRST_VERSION)
     for name, place in places[1:]:
-        os.makedirs(tree + place, exist_ok=True)
+        holder, path = holder_of(place, places)
+        os.makedirs(f"{work}/maker/new-{holder}/{path}", exist_ok=True)
         with open(f"{work}/maker/new-{name}/content", "w", encoding="utf-8") as file:
             file.write(f"{name} of {FIRST_VERSION}\n")
     for name, _ in places:
@@ -104,17 +112,13 @@ def _build_machine(path, spec, work):
         stream.seek(0)
         run("btrfs", "-q", "receive", f"{slot}/image", stdin=stream)
         size = os.fstat(stream.fileno()).st_size
-    read_only = ["-r"] if spec["read_only"] else []
-    if len(places) > 1:
-        read_only = []                  # a place inside can only be filled while it is writable
-    run("btrfs", "-q", "subvolume", "snapshot", *read_only, f"{slot}/image/root", f"{slot}/root")
+    # first all of it, then read-only from the inside out: a place must be writable to be filled
+    run("btrfs", "-q", "subvolume", "snapshot", f"{slot}/image/root", f"{slot}/root")
     for name, place in places[1:]:
         os.rmdir(f"{slot}/root{place}")
         run("btrfs", "-q", "subvolume", "snapshot", f"{slot}/image/{name}", f"{slot}/root{place}")
-        if spec["read_only"]:
-            run("btrfs", "property", "set", f"{slot}/root{place}", "ro", "true")
-    if spec["read_only"] and len(places) > 1:
-        run("btrfs", "property", "set", f"{slot}/root", "ro", "true")
+    for _, place in reversed(places) if spec["read_only"] else ():
+        run("btrfs", "property", "set", f"{slot}/root{place}", "ro", "true")
     with open(f"{slot}/slot.conf", "w", encoding="utf-8") as file:
         file.write(f"State=good\nVersion={FIRST_VERSION}\nCreated={int(time.time() * 1e6)}\n"
                    f"Blessed=1\nSize={size}\n"

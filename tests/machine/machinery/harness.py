@@ -141,9 +141,9 @@ class Case:
         """The layout on the machine's disk."""
         return it.on_disk(invariants.facts)
 
-    def sound(self, it, allowed=None):
-        """Fail unless both invariants hold."""
-        lines = it.on_disk(invariants.problems, self.known(it), allowed)
+    def sound(self, it, allowed=None, changed=()):
+        """Fail unless both invariants hold; see invariants.problems()."""
+        lines = it.on_disk(invariants.problems, self.known(it), allowed, changed)
         self.check(not lines, *lines)
 
     def unchanged(self, it, before):
@@ -152,10 +152,10 @@ class Case:
         for name in ("top", "default", "slots", "subvolumes", "staging"):
             self.equal(after[name], before[name], f"{name} has changed")
 
-    def worker(self, it, order, image=None, wrap=()):
-        """Give one order to a worker inside the machine, past the daemon."""
+    def worker(self, it, order, image=None, wrap=(), root=None):
+        """Give one order to a worker inside the machine (or below @root), past the daemon."""
         program = it.programs()["abupdated"]
-        result = it.run(sys.executable, "-m", "machinery.worker", program, it.root,
+        result = it.run(sys.executable, "-m", "machinery.worker", program, root or it.root,
                         json.dumps(order), image or "", *wrap,
                         cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         self.equal(result.code, 0, result)

@@ -84,22 +84,24 @@ def strays(found):
     return lines
 
 
-def slot_version(top, slot, digests):
+def slot_version(top, slot, digests, changed=()):
     """I1 for one slot: the version whose every byte it has, by comparing with the maker's digests.
 
-    @digests: {version: {subvolume: digest}}. Returns (version or None, lines about differences).
+    @digests: {version: {subvolume: digest}}. @changed: folders and files of the root that the test
+    itself has changed. Returns (version or None, lines about differences).
     """
     folder = f"{top}/@abupdate/slots/{slot}"
     conf = read_conf(f"{folder}/slot.conf")
     pairs = [word.split(":", 1) for word in conf["Subvolumes"].split()]
-    places = [place.strip("/") for _, place in pairs if place != "/"]
     have = {name: tree_digest(f"{folder}/image/{name}") for name, _ in pairs}
     version = next((v for v, d in digests.items()
                     if all(d.get(n) == h for n, h in have.items())), None)
     problems = [] if version else [f"slot {slot}: the image is none of {sorted(digests)}"]
     for name, place in pairs:
-        problems += compare(f"{folder}/image/{name}", f"{folder}/root/{place.strip('/')}",
-                            places if place == "/" else ())
+        top_of = place.rstrip("/") + "/"
+        inside = [p[len(top_of):] for _, p in pairs if p != place and p.startswith(top_of)]
+        problems += compare(f"{folder}/image/{name}", f"{folder}/root{place}",
+                            [*inside, *changed])
     return version, [f"slot {slot}: {line}" for line in problems]
 
 
@@ -119,15 +121,16 @@ def compare(image, root, places):
             for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)][:5]
 
 
-def problems(top, digests, allowed=None):
+def problems(top, digests, allowed=None, changed=()):
     """I1 and I2 together: lines about everything wrong; [] is what every test wants.
 
-    @allowed: the versions of which the next boot may be one (default: all known).
+    @allowed: the versions of which the next boot may be one (default: all known). @changed: see
+    slot_version().
     """
     found = facts(top)
     lines = strays(found)
     if found["next"] in found["slots"]:
-        version, wrong = slot_version(top, found["next"], digests)
+        version, wrong = slot_version(top, found["next"], digests, changed)
         lines += wrong
         if version and allowed and version not in allowed:
             lines.append(f"the next boot is {version}, not one of {sorted(allowed)}")

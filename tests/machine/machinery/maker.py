@@ -43,7 +43,8 @@ def _make_version(top, version, start, change, places):
     tree = f"{top}/{version}/root.new"
     ostree.set_version(tree, version)
     for name, place in places[1:]:
-        os.makedirs(tree + place, exist_ok=True)
+        holder, path = disk.holder_of(place, places)
+        os.makedirs(f"{top}/{version}/{holder}.new/{path}", exist_ok=True)
         with open(f"{top}/{version}/{name}.new/content", "w", encoding="utf-8") as file:
             file.write(f"{name} of {version}\n")
     if change:
