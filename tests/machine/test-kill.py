@@ -3,8 +3,8 @@
 """SIGKILL of worker and daemon at every step: the next worker converges, within a second."""
 
 import os
-import signal
 import sys
+import time
 
 from machinery import crash, harness, kernel
 
@@ -110,66 +110,42 @@ def test_discard_each_change(case):
 def test_worker_of_the_daemon(case):
     """A worker killed under the daemon fails its job with WorkerDied; daemon and machine go on."""
     it = case.machine()
-    image = case.image(it, "2.0")
-    with it.popen("sh", "-c", f"head -c 200000 {image}; sleep 600", stdout=-1) as feeder:
-        with it.popen("abctl", "--json=short", "update", "-", stdin=feeder.stdout,
-                      stdout=-1, stderr=-1, text=True) as update:
-            feeder.stdout.close()
-            workers = case.wait("the worker", lambda: it.run(
-                "pgrep", "-f", "abupdated --worker").out.split())
-            daemon = set(it.run("pgrep", "-x", "abupdated").out.split()) - set(workers)
-            case.wait("the write phase", lambda: "write" in case.abctl(
-                it, "--json=short", "jobs").out)
-            it.run("kill", "-KILL", *workers)
-            out, err = update.communicate(timeout=30)
-        feeder.kill()
+    with case.halfway(it) as update:
+        daemon, workers = case.pids(it)
+        it.run("kill", "-KILL", *workers)
+        out, err = update.communicate(timeout=30)
     case.equal(update.returncode, 1, out, err)
     case.check("WorkerDied" in out, out, err)
-    case.check(daemon <= set(it.run("pgrep", "-x", "abupdated").out.split()), "the daemon died too")
-    case.sound(it, ["1.0"]) if not case.facts(it)["staging"] else None
-    case.abctl(it, "update", image)
+    case.equal(case.pids(it)[0], daemon, "the daemon has died as well")
+    case.abctl(it, "update", case.half)
     case.sound(it, ["2.0"])
 
 
 def test_daemon_dies(case):
     """A daemon killed in the middle of an update: the next one finds the machine in order."""
     it = case.machine()
-    image = case.image(it, "2.0")
-    with it.popen("sh", "-c", f"head -c 200000 {image}; sleep 600", stdout=-1) as feeder:
-        with it.popen("abctl", "update", "-", stdin=feeder.stdout, stdout=-1,
-                      stderr=-1) as update:
-            feeder.stdout.close()
-            case.wait("the write phase", lambda: "write" in case.abctl(
-                it, "--json=short", "jobs").out)
-            workers = set(it.run("pgrep", "-f", "abupdated --worker").out.split())
-            daemons = set(it.run("pgrep", "-x", "abupdated").out.split()) - workers
-            it.run("kill", "-KILL", *daemons)
-            update.communicate(timeout=30)
-            case.check(update.returncode != 0, "abctl says that it went well")
-        feeder.kill()
-    case.wait("the worker to end", lambda: not it.run("pgrep", "-f", "abupdated --worker").out,
-              seconds=30)
-    case.abctl(it, "update", image)
+    with case.halfway(it) as update:
+        it.run("kill", "-KILL", *case.pids(it)[0])
+        update.communicate(timeout=30)
+    case.check(update.returncode != 0, "abctl says that it went well")
+    case.wait("the worker to end", lambda: not case.pids(it)[1], seconds=30)
+    case.expect(it, booted="1", next="1")
+    case.sound(it, ["1.0"])
+    case.abctl(it, "update", case.half)
     case.sound(it, ["2.0"])
 
 
 def test_term_to_daemon(case):
     """SIGTERM to the daemon in the middle of an update ends it within five seconds, in order."""
     it = case.machine()
-    image = case.image(it, "2.0")
-    with it.popen("sh", "-c", f"head -c 200000 {image}; sleep 600", stdout=-1) as feeder:
-        with it.popen("abctl", "update", "-", stdin=feeder.stdout, stdout=-1,
-                      stderr=-1) as update:
-            feeder.stdout.close()
-            case.wait("the write phase", lambda: "write" in case.abctl(
-                it, "--json=short", "jobs").out)
-            workers = set(it.run("pgrep", "-f", "abupdated --worker").out.split())
-            daemons = set(it.run("pgrep", "-x", "abupdated").out.split()) - workers
-            it.run("kill", f"-{signal.SIGTERM.value}", *daemons)
-            case.wait("both to end", lambda: not (
-                (daemons | workers) & set(it.run("pgrep", "abupdated").out.split())), seconds=6)
-            update.communicate(timeout=30)
-        feeder.kill()
+    with case.halfway(it) as update:
+        both = set.union(*case.pids(it))
+        started = time.monotonic()
+        it.run("kill", "-TERM", *case.pids(it)[0])
+        case.wait("both to end", lambda: not both & set.union(*case.pids(it)), seconds=10)
+        seconds = time.monotonic() - started
+        update.communicate(timeout=30)
+    case.check(seconds < 5, f"{seconds:.1f} s")
     case.sound(it, ["1.0"])
 
 

@@ -6,10 +6,12 @@ its first line of documentation is its name in the report. Arguments of the prog
 name. The build tree is $ABUPDATE_BUILD, or the program's --build=.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -54,6 +56,7 @@ class Case:
         self.tmp = tmp
         self.machines = []
         self.digests = {}
+        self.half = None
 
     # ---- machines
 
@@ -168,6 +171,40 @@ class Case:
             self.check(time.monotonic() < end, f"waited {seconds} s for {what}")
             time.sleep(0.02)
         return value
+
+    @contextlib.contextmanager
+    def halfway(self, it, *args, user=None):
+        """An update that has written half of its image and waits for the rest, for ever.
+
+        Yields the running abctl; its image is given at `case.half`.
+        """
+        image = self.image(it, "2.0", change="head -c 8000000 /dev/urandom >usr/big")
+        half = os.path.getsize(image) // 2
+        with it.popen("sh", "-c", f"head -c {half} {image}; exec sleep 1000",
+                      stdout=subprocess.PIPE) as feeder:
+            with it.popen("abctl", "--json=short", "update", *args, "-", user=user,
+                          stdin=feeder.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as update:
+                feeder.stdout.close()
+                self.half = image
+                self.wait("the phase write", lambda: self.phase(it) == "write")
+                yield update
+                update.kill()
+            feeder.kill()
+
+    def jobs(self, it):
+        """The running jobs."""
+        return self.abctl(it, "--json=short", "jobs").data
+
+    def phase(self, it):
+        """The phase of the first running job, None where none runs."""
+        jobs = self.jobs(it)
+        return jobs[0]["phase"] if jobs else None
+
+    def pids(self, it):
+        """(of the daemon, of its workers), in the numbers of the machine."""
+        workers = set(it.run("pgrep", "-f", "abupdated --worker").out.split())
+        return set(it.run("pgrep", "-x", "abupdated").out.split()) - workers, workers
 
     def close(self):
         """Power off in good order where possible, destroy, and say what was left behind."""
