@@ -207,9 +207,7 @@ class Machine:
         entry number @entry.
         """
         result = self._power_off(signal.SIGUSR1)
-        if "copy" in result:
-            os.rename(f"{self.folder}/{result['copy']}", f"{self.folder}/disk.img")
-        else:
+        if "entries" in result:
             with writelog.Replay(f"{self.folder}/base.img", f"{self.folder}/write.log",
                                  f"{self.folder}/disk.cut", kernel.sparse_copy) as replay:
                 durable = writelog.last_flush(replay.entries, result["entries"])

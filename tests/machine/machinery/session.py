@@ -139,7 +139,7 @@ class Session:
 
     @staticmethod
     def _init_loop(control):
-        """Serve the holder: 's' stops everybody, 't' asks everybody to end."""
+        """Serve the holder: 't' asks everybody to end; the end of the holder is our end."""
         selector = selectors.DefaultSelector()
         selector.register(control, selectors.EVENT_READ)
         while True:
@@ -152,10 +152,7 @@ class Session:
             if not events:
                 continue
             order = os.read(control, 1)
-            if order == b"s":
-                os.kill(-1, signal.SIGSTOP)
-                os.write(control, b".")
-            elif order == b"t":
+            if order == b"t":
                 for number, grace in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
                     end = time.monotonic() + grace
                     try:
@@ -221,19 +218,10 @@ class Session:
                 pass
             self.init = 0
 
-    def _capture(self):
-        """The disk as the device has it at this moment, whatever is still in memory."""
-        if self.storage:
-            self.storage.process.send_signal(signal.SIGSTOP)
-            count = writelog.count_entries(self.storage.log)
-            self.storage.process.send_signal(signal.SIGCONT)
-            return {"entries": count}
-        for _ in range(50):
-            before = self.loop.writes()
-            kernel.sparse_copy(f"{self.folder}/disk.img", f"{self.folder}/disk.cut")
-            if before == self.loop.writes() and before[2] == 0:
-                return {"copy": "disk.cut"}
-        raise RuntimeError("the device did not come to rest")
+    def _cut(self):
+        """The disk keeps what the device has at this moment, whatever is still in memory."""
+        self.loop.cut()
+        return {"entries": writelog.count_entries(self.storage.log)} if self.storage else {}
 
     def _release(self, clean):
         """Unmount and detach. Returns what could not be let go, for the tests to fail on."""
@@ -262,8 +250,7 @@ class Session:
         result = {"cut": cut}
         try:
             if cut:
-                self._ask_init(b"s")
-                result.update(self._capture())
+                result.update(self._cut())
             else:
                 self._ask_init(b"t")
         except Exception as error:

@@ -39,7 +39,9 @@ def read_entries(path):
     """All entries of a log, first to last."""
     found = []
     with open(path, "rb") as file:
-        magic, version, count, sector_size = struct.unpack("<QQQI", file.read(28))
+        magic, version, count, sector_size = struct.unpack("<QQQI", file.read(28).ljust(28, b"\0"))
+        if (magic, version, count) == (0, 0, 0):
+            return []                   # nothing was written
         if magic != MAGIC or version != 1 or sector_size != SECTOR:
             raise ValueError(f"{path} is no write log")
         at = SECTOR
@@ -59,7 +61,7 @@ def read_entries(path):
 def count_entries(path):
     """How many entries the log has now."""
     with open(path, "rb") as file:
-        return struct.unpack("<QQQ", file.read(24))[2]
+        return struct.unpack("<QQQ", file.read(24).ljust(24, b"\0"))[2]
 
 
 def last_flush(entries, until=None):
