@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -41,7 +42,8 @@ def world(slots=2, **more):
 
 
 class Bus:
-    """with Bus(build) as b: b.daemon is running, b.peer() is a connection."""
+    """with Bus(build) as b: b.daemon is running, b.peer() is a connection. @activation: options with which the bus
+    starts the daemon."""
 
     def __init__(self, build, start=True, policy=True, activation=None):
         self.build, self.processes, self.peers = pathlib.Path(build), [], []
@@ -101,7 +103,8 @@ class Bus:
             text = re.sub(r"<type>.*</type>", f"<servicedir>{self.dir}/services</servicedir>", text)
             (self.dir / "services").mkdir()
             (self.dir / "services" / f"{NAME}.service").write_text(
-                f"[D-BUS Service]\nName={NAME}\nUser=root\nExec={self.activation}\n")
+                f"[D-BUS Service]\nName={NAME}\nUser=root\n"
+                f"Exec={shlex.join(map(str, self.daemon_command(*self.activation)))}\n")
         includes = [TOP / "dbus" / f"{NAME}.conf"] if self.policy else []
         includes += pathlib.Path("/usr/share/dbus-1/system.d").glob("org.freedesktop.PolicyKit1.conf")
         lines = "".join(f"<include>{i}</include>\n" for i in includes)
