@@ -80,25 +80,29 @@ static void end_as_text(const Client *c, const JobEnd *end, bool reboot) {
                 say(c, "Reboot to start it.");
 }
 
-int job_verb(Client *c, sd_bus_message *call, Download *download, Err **reterr) {
-        _cleanup_(json_unrefp) json_object *machine = NULL;
-        _cleanup_(job_end_done) JobEnd end = {0};
-        bool reboot = false;
-        int r = job_run(c, call, download, &end, reterr);
+int job_after(Client *c, const JobEnd *end, bool reboot, Err **reterr) {
+        int r = end_as_json(c, end, reboot, reterr);
 
         if (r < 0)
                 return r;
-        /* the job is done whatever becomes of this question */
-        if (!end.detached && facts_machine(c, &machine, NULL) >= 0)
-                reboot = jbool(machine, "reboot-required");
-        r = end_as_json(c, &end, reboot, reterr);
-        if (r < 0)
-                return r;
-        end_as_text(c, &end, reboot);
+        end_as_text(c, end, reboot);
         if (reboot && c->opt.reboot) {
                 r = reboot_now(c, reterr);
                 if (r < 0)
                         return r;
         }
         return reboot && c->opt.exit_code ? EXIT_REBOOT : EXIT_DONE;
+}
+
+int job_verb(Client *c, sd_bus_message *call, Download *download, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *machine = NULL;
+        _cleanup_(job_end_done) JobEnd end = {0};
+        int r = job_run(c, call, download, &end, reterr);
+
+        if (r < 0)
+                return r;
+        /* the job is done whatever becomes of this question */
+        if (!end.detached)
+                (void) facts_machine(c, &machine, NULL);
+        return job_after(c, &end, jbool(machine, "reboot-required"), reterr);
 }

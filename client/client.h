@@ -38,8 +38,8 @@ typedef enum ProgressMode {
 
 /* Every option of every verb; the tables in main.c say which verb takes which. Strings are borrowed from argv. */
 typedef struct Options {
-        bool help, version, quiet, no_pager, no_ask_password, json_auto;
-        const char *json, *host;
+        bool help, version, quiet, no_pager, no_ask_password, json_auto, offline;
+        const char *json, *host, *root;
 
         bool dry_run, no_arm, reboot, detach, reinstall, exit_code, in_place;
         const char *accept, *as, *progress, *retries, *reason, *lines;
@@ -69,6 +69,8 @@ typedef struct Verb {
         int min, max; /* number of arguments; max -1: any */
         const Option *options;
         int (*run)(Client *c, int argc, char *argv[], Err **reterr);
+        int (*offline)(Client *c, int argc, char *argv[],
+                        Err **reterr); /* NULL: needs the daemon */
 } Verb;
 
 const char *json_mode_to_string(JsonMode m);

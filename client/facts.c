@@ -148,6 +148,15 @@ static int managed_objects(Client *c, const char *interface, json_object *array,
         return 0;
 }
 
+int facts_mark_slots(json_object *machine, json_object *slots) {
+        int r = 0;
+
+        for (size_t i = 0; i < json_object_array_length(slots) && r >= 0; i++)
+                r = mark_slot(json_object_array_get_idx(slots, i), machine);
+        json_object_array_sort(slots, compare_slots);
+        return r;
+}
+
 int facts_slots(Client *c, json_object *machine, bool full, json_object **ret, Err **reterr) {
         _cleanup_(json_unrefp) json_object *slots = json_object_new_array();
         int r;
@@ -160,11 +169,9 @@ int facts_slots(Client *c, json_object *machine, bool full, json_object **ret, E
                 r = list_slots(c, slots, reterr);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < json_object_array_length(slots) && r >= 0; i++)
-                r = mark_slot(json_object_array_get_idx(slots, i), machine);
+        r = facts_mark_slots(machine, slots);
         if (r < 0)
                 return bus_broken(r, reterr);
-        json_object_array_sort(slots, compare_slots);
         *ret = MOVE(slots);
         return 0;
 }

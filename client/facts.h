@@ -13,6 +13,9 @@ int facts_machine(Client *c, json_object **ret, Err **reterr);
  * with many slots. */
 int facts_slots(Client *c, json_object *machine, bool full, json_object **ret, Err **reterr);
 
+/* Adds "booted", "next" and "good" to each slot and puts the newest first; facts_slots() has done so. Returns 0 or -ENOMEM. */
+int facts_mark_slots(json_object *machine, json_object *slots);
+
 /* The running jobs with all properties. */
 int facts_jobs(Client *c, json_object **ret, Err **reterr);
 

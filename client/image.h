@@ -2,6 +2,7 @@
 /* client/image.h - IMAGE|-|URL as a descriptor for the daemon, with what can be told about it here. */
 #pragma once
 
+#include "client/client.h"
 #include "client/download.h"
 
 typedef struct Image {
@@ -14,3 +15,6 @@ typedef struct Image {
 /* Looks at what can be seen from here: there, readable, not a directory, not empty. */
 int image_open(const char *where, unsigned retries, Image *ret, Err **reterr);
 void image_done(Image *i);
+
+/* update.c: the options of update judged, then image_open(). */
+int update_open(Client *c, const char *where, Image *ret, Err **reterr);

@@ -21,6 +21,8 @@ void job_end_done(JobEnd *end);
  * Returns 0 when all went well, else -errno with the job's own error and, after Ctrl-C, how the machine stands. */
 int job_run(Client *c, sd_bus_message *call, Download *download, JobEnd *ret, Err **reterr);
 
-/* job_run(), then what every verb that changes the machine does: say how it ended, reboot where --reboot says so. Returns
- * an exit code or -errno. */
+/* Says how a job ended well, and reboots where --reboot says so. Returns an exit code or -errno. */
+int job_after(Client *c, const JobEnd *end, bool reboot, Err **reterr);
+
+/* job_run() and job_after(): all that most verbs do. */
 int job_verb(Client *c, sd_bus_message *call, Download *download, Err **reterr);

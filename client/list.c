@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* client/list.c - the table of slots, and the verb that prints it alone. */
-#include "client/list.h"
 #include "client/facts.h"
 #include "client/out.h"
+#include "client/show.h"
 #include "client/text.h"
 #include "client/verbs.h"
 
@@ -29,7 +29,7 @@ static const Column columns[COL_MAX] = {
                 [COL_KERNEL] = {"KERNEL", SCOLS_FL_TRUNC},
 };
 
-Paint slot_paint(const char *state) {
+static Paint slot_paint(const char *state) {
         if (str_eq(state, "good"))
                 return PAINT_GREEN;
         if (str_eq(state, "bad") || str_eq(state, "incomplete"))
@@ -124,14 +124,9 @@ int slots_print(json_object *slots, size_t max, bool full, Err **reterr) {
         return r;
 }
 
-int verb_list(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
-        _cleanup_(json_unrefp) json_object *machine = NULL, *slots = NULL;
-        int r = facts_machine(c, &machine, reterr);
+int show_slots(Client *c, json_object *slots, Err **reterr) {
+        int r;
 
-        if (r >= 0)
-                r = facts_slots(c, machine, /* full= */ true, &slots, reterr);
-        if (r < 0)
-                return r;
         if (c->json != JSON_OFF) {
                 out_json(c, slots);
                 return EXIT_DONE;
@@ -139,4 +134,13 @@ int verb_list(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr)
         term_page(c);
         r = slots_print(slots, SIZE_MAX, /* full= */ true, reterr);
         return r < 0 ? r : EXIT_DONE;
+}
+
+int verb_list(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *machine = NULL, *slots = NULL;
+        int r = facts_machine(c, &machine, reterr);
+
+        if (r >= 0)
+                r = facts_slots(c, machine, /* full= */ true, &slots, reterr);
+        return r < 0 ? r : show_slots(c, slots, reterr);
 }

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "client/bus.h"
+#include "client/offline.h"
 #include "client/options.h"
 #include "client/out.h"
 #include "client/term.h"
@@ -26,6 +27,9 @@ static const Option global_options[] = {
                 OPT_ARG(0, "json", json, "MODE", "Print JSON: short, pretty or off"),
                 OPT('j', NULL, json_auto, "Print JSON: pretty on a terminal, else short"),
                 OPT_ARG('H', "host", host, "[USER@]HOST", "Talk to another machine, over ssh"),
+                OPT(0, "offline", offline, "Do without daemon and bus: run the job from here"),
+                OPT_ARG(0, "root", root, "DIR",
+                                "The machine is what is below DIR; implies --offline"),
                 OPT('q', "quiet", quiet, "Print errors only"),
                 OPT(0, "no-pager", no_pager, "Do not page long output"),
                 OPT(0, "no-ask-password", no_ask_password, "Never ask for a password"),
@@ -63,33 +67,36 @@ static const Option update_options[] = {
 
 static const Verb verbs[] = {
                 {"Look", "status", "", "Show the machine: slots, next boot, problems", 0, 0,
-                                status_options, verb_status},
-                {NULL, "list", "", "List the slots", 0, 0, NULL, verb_list},
-                {NULL, "jobs", "", "List the running jobs", 0, 0, NULL, verb_jobs},
+                                status_options, verb_status, offline_status},
+                {NULL, "list", "", "List the slots", 0, 0, NULL, verb_list, offline_list},
+                {NULL, "jobs", "", "List the running jobs", 0, 0, NULL, verb_jobs, NULL},
                 {NULL, "history", "", "Show what was done, and how it ended", 0, 0, history_options,
-                                verb_history},
-                {NULL, "monitor", "", "Follow what happens until Ctrl-C", 0, 0, NULL, verb_monitor},
+                                verb_history, offline_history},
+                {NULL, "monitor", "", "Follow what happens until Ctrl-C", 0, 0, NULL, verb_monitor,
+                                NULL},
                 {NULL, "check", "", "Look for problems, and say what to do about them", 0, 0, NULL,
-                                verb_check},
+                                verb_check, offline_check},
                 {"Update", "update", "IMAGE|-|URL", "Install an image as a new slot, boot it next",
-                                1, 1, update_options, verb_update},
+                                1, 1, update_options, verb_update, offline_update},
                 {NULL, "rollback", "[SLOT]", "Go back to the last good slot, or to SLOT", 0, 1,
-                                reboot_options, verb_rollback},
+                                reboot_options, verb_rollback, offline_rollback},
                 {NULL, "mark", "good|bad [SLOT]", "Give the verdict on the booted slot, or on SLOT",
-                                1, 2, mark_options, verb_mark},
-                {NULL, "cancel", "[JOB]", "Stop the running job", 0, 1, NULL, verb_cancel},
+                                1, 2, mark_options, verb_mark, offline_mark},
+                {NULL, "cancel", "[JOB]", "Stop the running job", 0, 1, NULL, verb_cancel, NULL},
                 {"Slots", "prune", "", "Delete old slots, as the configuration says", 0, 0,
-                                job_options, verb_prune},
-                {NULL, "discard", "SLOT...", "Delete slots", 1, -1, job_options, verb_discard},
+                                job_options, verb_prune, offline_prune},
+                {NULL, "discard", "SLOT...", "Delete slots", 1, -1, job_options, verb_discard,
+                                offline_discard},
                 {NULL, "pin", "SLOT...", "Keep slots whatever their age", 1, -1, job_options,
-                                verb_pin},
+                                verb_pin, offline_pin},
                 {NULL, "unpin", "SLOT...", "Let slots grow old again", 1, -1, job_options,
-                                verb_unpin},
+                                verb_unpin, offline_unpin},
                 {"Transactions", "begin", "", "Open a new slot for a package manager", 0, 0,
-                                begin_options, verb_begin},
+                                begin_options, verb_begin, offline_begin},
                 {NULL, "commit", "[TRANSACTION]", "Close it, and boot it next", 0, 1,
-                                reboot_options, verb_commit},
-                {NULL, "abort", "[TRANSACTION]", "Drop it", 0, 1, job_options, verb_abort},
+                                reboot_options, verb_commit, offline_commit},
+                {NULL, "abort", "[TRANSACTION]", "Drop it", 0, 1, job_options, verb_abort,
+                                offline_abort},
 };
 
 static const char *nth_verb(const void *data _unused_, size_t i) {
@@ -202,7 +209,15 @@ static int run(Client *c, int argc, char *argv[], Err **reterr) {
         r = options_resolve(c, reterr);
         if (r >= 0)
                 r = check_arguments(v, argc, argv, reterr);
-        return r < 0 ? r : v->run(c, argc, argv, reterr);
+        if (r < 0)
+                return r;
+        if (!c->opt.offline)
+                return v->run(c, argc, argv, reterr);
+        if (!v->offline)
+                return err_kind(reterr, ERR_NOT_SUPPORTED, ENOTSUP,
+                                "'abctl %s' asks the daemon, and --offline is to do without it",
+                                v->name);
+        return v->offline(c, argc, argv, reterr);
 }
 
 int main(int argc, char *argv[]) {

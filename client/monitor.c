@@ -101,11 +101,14 @@ static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *e _un
                                         *error ? ")" : "", *message ? ": " : "", message));
 }
 
-/* " state=trial next=4": what changed, as the bus says it. New string. */
+/* " state=trial next=4": what changed, as far as it fits into words. New string. */
 static char *changes_text(json_object *changed) {
         char *text = strdup("");
 
         json_object_object_foreach(changed, key, value) {
+                if (json_object_is_type(value, json_type_array))
+                        continue;
+
                 _cleanup_(freep) char *before = text;
                 const char *s = json_object_is_type(value, json_type_string)
                                                 ? json_object_get_string(value)
@@ -196,7 +199,7 @@ static int job_changed(Monitor *mon, const char *path, json_object *changed) {
         }
         (void) json_object_object_get_ex(mon->jobs, number, &job);
         return put(mon, "job", o,
-                        json_object_object_get_ex(changed, "progress", NULL)
+                        jdouble(changed, "progress") > 0
                                         ? str_printf("job %s: %s, %.0f %%", number,
                                                           jstr(job, "phase"),
                                                           100 * jdouble(changed, "progress"))
@@ -315,6 +318,9 @@ static int follow(Monitor *mon) {
 }
 
 int verb_monitor(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+        /* what does not change while one looks: too much for a line */
+        static const char *const lasting[] = {
+                        "daemon-version", "backend", "boot-backend", "verification"};
         _cleanup_(sd_event_unrefp) sd_event *event = NULL;
         _cleanup_(json_unrefp) json_object *jobs = json_object_new_object(), *machine = NULL;
         Monitor mon = {.client = c, .jobs = jobs};
@@ -333,6 +339,8 @@ int verb_monitor(Client *c, int argc _unused_, char *argv[] _unused_, Err **rete
         r = facts_machine(c, &machine, reterr);
         if (r < 0)
                 return r;
+        for (size_t i = 0; i < ARRAY_SIZE(lasting) && c->json == JSON_OFF; i++)
+                json_object_object_del(machine, lasting[i]);
         r = machine_changed(&mon, machine);
         if (r >= 0)
                 r = follow(&mon);

@@ -120,6 +120,10 @@ int options_parse(const Option *a, const Option *b, bool stop, int argc, char *a
 }
 
 int options_resolve(Client *c, Err **reterr) {
+        c->opt.offline |= c->opt.root != NULL;
+        if (c->opt.offline && c->opt.host)
+                return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
+                                "--host needs a bus, and --offline has none: choose one");
         c->json = c->opt.json_auto ? (isatty(STDOUT_FILENO) ? JSON_PRETTY : JSON_SHORT) : JSON_OFF;
         if (c->opt.json)
                 c->json = json_mode_from_string(c->opt.json);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* client/status.c - the picture of the machine: what runs and why, what boots next, what is wrong. */
 #include "client/facts.h"
-#include "client/list.h"
 #include "client/out.h"
+#include "client/show.h"
 #include "client/text.h"
 #include "client/verbs.h"
 
@@ -112,7 +112,7 @@ static void job_row(json_object *j) {
 }
 
 static void job_rows(json_object *jobs) {
-        for (size_t i = 0; i < json_object_array_length(jobs); i++)
+        for (size_t i = 0; jobs && i < json_object_array_length(jobs); i++)
                 job_row(json_object_array_get_idx(jobs, i));
 }
 
@@ -155,54 +155,40 @@ static void problem_rows(json_object *machine) {
                 row("", PAINT_PLAIN, "'abctl check' says what to do");
 }
 
-static int status_json(Client *c, json_object *machine, Err **reterr) {
-        json_object *slots = NULL, *jobs = NULL;
-        int r = facts_slots(c, machine, /* full= */ true, &slots, reterr);
+int show_status(Client *c, json_object *machine, Err **reterr) {
+        json_object *slots = jarray(machine, "slots"), *jobs = jarray(machine, "jobs");
+        int r;
 
-        if (r < 0)
-                return r;
-        r = jset(machine, "slots", slots);
-        if (r < 0)
-                return err_sys(reterr, r, "Cannot print the status");
-        r = facts_jobs(c, &jobs, reterr);
-        if (r < 0)
-                return r;
-        r = jset(machine, "jobs", jobs);
-        if (r < 0)
-                return err_sys(reterr, r, "Cannot print the status");
-        out_json(c, machine);
-        return 0;
-}
-
-static int status_text(Client *c, json_object *machine, Err **reterr) {
-        _cleanup_(json_unrefp) json_object *slots = NULL, *jobs = NULL;
-        int r = facts_slots(c, machine, /* full= */ false, &slots, reterr);
-
-        if (r >= 0)
-                r = facts_jobs(c, &jobs, reterr);
-        if (r < 0 || c->opt.quiet)
-                return r;
-        term_page(c);
-        headline(machine);
-        boot_rows(machine, slots);
-        job_rows(jobs);
-        trust_rows(machine);
-        refused_rows(machine);
-        problem_rows(machine);
-        printf("\n");
-        return slots_print(slots, STATUS_SLOTS_MAX, /* full= */ false, reterr);
+        if (c->json != JSON_OFF)
+                out_json(c, machine);
+        else if (!c->opt.quiet) {
+                term_page(c);
+                headline(machine);
+                boot_rows(machine, slots);
+                job_rows(jobs);
+                trust_rows(machine);
+                refused_rows(machine);
+                problem_rows(machine);
+                printf("\n");
+                r = slots_print(slots, STATUS_SLOTS_MAX, /* full= */ false, reterr);
+                if (r < 0)
+                        return r;
+        }
+        return c->opt.exit_code && jbool(machine, "reboot-required") ? EXIT_REBOOT : EXIT_DONE;
 }
 
 int verb_status(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
-        _cleanup_(json_unrefp) json_object *machine = NULL;
-        bool reboot;
+        _cleanup_(json_unrefp) json_object *machine = NULL, *slots = NULL, *jobs = NULL;
         int r = facts_machine(c, &machine, reterr);
 
+        /* sizes and kernels of a thousand slots take their time, and people do not see them here */
+        if (r >= 0)
+                r = facts_slots(c, machine, /* full= */ c->json != JSON_OFF, &slots, reterr);
+        if (r >= 0)
+                r = facts_jobs(c, &jobs, reterr);
         if (r < 0)
                 return r;
-        reboot = jbool(machine, "reboot-required");
-        r = c->json != JSON_OFF ? status_json(c, machine, reterr) : status_text(c, machine, reterr);
-        if (r < 0)
-                return r;
-        return c->opt.exit_code && reboot ? EXIT_REBOOT : EXIT_DONE;
+        if (jset(machine, "slots", MOVE(slots)) < 0 || jset(machine, "jobs", MOVE(jobs)) < 0)
+                return err_sys(reterr, ENOMEM, "Cannot show the status");
+        return show_status(c, machine, reterr);
 }

@@ -3,26 +3,16 @@
 #include "client/facts.h"
 #include "client/job.h"
 #include "client/out.h"
+#include "client/show.h"
 #include "client/verbs.h"
 
-static int print_begun(const Client *c, sd_bus_message *reply, Err **reterr) {
+int show_transaction(Client *c, const char *transaction, const char *slot, Err **reterr) {
         _cleanup_(json_unrefp) json_object *o = NULL;
-        _cleanup_(freep) char *slot = NULL;
-        const char *transaction, *path;
-        int r = sd_bus_message_read(reply, "so", &transaction, &path);
 
-        if (r < 0)
-                return bus_broken(r, reterr);
-        slot = facts_slot_id(path);
-        if (!slot)
-                return bus_broken(-EBADMSG, reterr);
         if (c->json != JSON_OFF) {
                 o = json_object_new_object();
-                r = jset_str(o, "transaction", transaction);
-                if (r >= 0)
-                        r = jset_str(o, "slot", slot);
-                if (r < 0)
-                        return bus_broken(r, reterr);
+                if (jset_str(o, "transaction", transaction) < 0 || jset_str(o, "slot", slot) < 0)
+                        return bus_broken(-ENOMEM, reterr);
                 out_json(c, o);
         } else
                 say(c,
@@ -31,6 +21,17 @@ static int print_begun(const Client *c, sd_bus_message *reply, Err **reterr) {
                                 "'abctl abort' drops it.",
                                 transaction, slot);
         return EXIT_DONE;
+}
+
+static int show_begun(Client *c, sd_bus_message *reply, Err **reterr) {
+        _cleanup_(freep) char *slot = NULL;
+        const char *transaction, *path;
+        int r = sd_bus_message_read(reply, "so", &transaction, &path);
+
+        if (r < 0)
+                return bus_broken(r, reterr);
+        slot = facts_slot_id(path);
+        return slot ? show_transaction(c, transaction, slot, reterr) : bus_broken(-ENOMEM, reterr);
 }
 
 int verb_begin(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
@@ -49,7 +50,7 @@ int verb_begin(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr
         r = job_run(c, m, /* download= */ NULL, &end, reterr);
         if (r < 0)
                 return r;
-        return end.reply ? print_begun(c, end.reply, reterr) : bus_broken(-EBADMSG, reterr);
+        return end.reply ? show_begun(c, end.reply, reterr) : bus_broken(-EBADMSG, reterr);
 }
 
 /* The one that the person named, or the one that is open. New string. */

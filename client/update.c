@@ -3,6 +3,7 @@
 #include "client/image.h"
 #include "client/job.h"
 #include "client/out.h"
+#include "client/show.h"
 #include "client/text.h"
 #include "client/verbs.h"
 
@@ -73,7 +74,7 @@ static int append_options(sd_bus_message *m, const Options *o, const Image *imag
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
-static int steps_json(const Client *c, sd_bus_message *m, Err **reterr) {
+static int read_steps(sd_bus_message *m, json_object **ret) {
         _cleanup_(json_unrefp) json_object *steps = json_object_new_array();
         const char *phase, *text;
         uint64_t bytes;
@@ -93,68 +94,76 @@ static int steps_json(const Client *c, sd_bus_message *m, Err **reterr) {
                         json_object_put(o);
         }
         if (r < 0)
-                return bus_broken(r, reterr);
-        if (c->progress == PROGRESS_JSON)
-                out_json_line(steps);
-        else
-                out_json(c, steps);
+                return r;
+        *ret = MOVE(steps);
         return 0;
 }
 
-static int steps_text(sd_bus_message *m, Err **reterr) {
+int show_steps(Client *c, json_object *steps, Err **reterr) {
         static const Column columns[] = {{"PHASE", 0}, {"STEP", 0}, {"SIZE", SCOLS_FL_RIGHT}};
         _cleanup_(table_freep) struct libscols_table *t = NULL;
-        const char *phase, *text;
         char size[16];
-        uint64_t bytes;
-        int r = table_new(columns, ARRAY_SIZE(columns), &t, reterr);
+        int r;
 
+        if (c->progress == PROGRESS_JSON) {
+                out_json_line(steps);
+                return EXIT_DONE;
+        }
+        if (c->json != JSON_OFF) {
+                out_json(c, steps);
+                return EXIT_DONE;
+        }
+        r = table_new(columns, ARRAY_SIZE(columns), &t, reterr);
         if (r < 0)
                 return r;
-        r = sd_bus_message_enter_container(m, 'a', "(sst)");
-        while (r >= 0 && (r = sd_bus_message_read(m, "(sst)", &phase, &text, &bytes)) > 0) {
+        for (size_t i = 0; i < json_object_array_length(steps); i++) {
+                json_object *o = json_object_array_get_idx(steps, i);
                 struct libscols_line *line = table_line(t);
+                uint64_t bytes = ju64(o, "bytes");
 
-                table_cell(line, 0, phase, PAINT_PLAIN);
-                table_cell(line, 1, text, PAINT_PLAIN);
+                table_cell(line, 0, jstr(o, "phase"), PAINT_PLAIN);
+                table_cell(line, 1, jstr(o, "text"), PAINT_PLAIN);
                 table_cell(line, 2, bytes > 0 ? format_bytes(size, bytes) : "", PAINT_PLAIN);
         }
-        if (r < 0)
-                return bus_broken(r, reterr);
         r = table_print(t, reterr);
-        if (r >= 0)
-                printf("\nNothing was changed.\n");
-        return r;
+        if (r < 0)
+                return r;
+        printf("\nNothing was changed.\n");
+        return EXIT_DONE;
 }
 
 static int plan(Client *c, sd_bus_message *m, const Image *image, Err **reterr) {
+        _cleanup_(json_unrefp) json_object *steps = NULL;
         _cleanup_(job_end_done) JobEnd end = {0};
         int r = job_run(c, m, image->download, &end, reterr);
 
         if (r < 0)
                 return r;
-        if (!end.reply)
-                return bus_broken(-EBADMSG, reterr);
-        if (c->json != JSON_OFF || c->progress == PROGRESS_JSON)
-                r = steps_json(c, end.reply, reterr);
-        else
-                r = steps_text(end.reply, reterr);
-        return r < 0 ? r : EXIT_DONE;
+        r = end.reply ? read_steps(end.reply, &steps) : -EBADMSG;
+        return r < 0 ? bus_broken(r, reterr) : show_steps(c, steps, reterr);
+}
+
+/* Looks at the options and opens the image: all that comes before anybody else is asked. */
+int update_open(Client *c, const char *where, Image *ret, Err **reterr) {
+        uint64_t retries;
+        int r = check_options(&c->opt, where, &retries, reterr);
+
+        if (r >= 0)
+                r = check_host(c, where, reterr);
+        /* before anything is loaded from far away */
+        if (r >= 0 && !c->opt.offline)
+                r = bus_open(c, reterr);
+        return r < 0 ? r : image_open(where, (unsigned) retries, ret, reterr);
 }
 
 int verb_update(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_(image_done) Image image = {.fd = -1};
-        uint64_t retries;
         int r;
 
-        r = check_options(&c->opt, argv[0], &retries, reterr);
-        if (r >= 0)
-                r = check_host(c, argv[0], reterr);
+        r = update_open(c, argv[0], &image, reterr);
         if (r >= 0)
                 r = bus_method(c, c->opt.dry_run ? "Plan" : "Update", &m, reterr);
-        if (r >= 0)
-                r = image_open(argv[0], (unsigned) retries, &image, reterr);
         if (r < 0)
                 return r;
         r = sd_bus_message_append(m, "hs", image.fd, image.name);

@@ -29,6 +29,6 @@ int verb_jobs(Client *c, int argc, char *argv[], Err **reterr);
 int verb_cancel(Client *c, int argc, char *argv[], Err **reterr);
 int verb_monitor(Client *c, int argc, char *argv[], Err **reterr);
 
-/* history.c */
+/* history.c, check.c */
 int verb_history(Client *c, int argc, char *argv[], Err **reterr);
 int verb_check(Client *c, int argc, char *argv[], Err **reterr);
