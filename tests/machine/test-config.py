@@ -52,15 +52,6 @@ def test_bad_value(case):
     case.abctl(it, "update", image)
 
 
-def test_key_twice(case):
-    """Where a key stands twice the last one holds, so a bad value there is an error as well."""
-    it = case.machine()
-    before = case.facts(it)
-    _append(it, "\\n[Boot]\\nTries=many\\n")
-    case.refused(it, "update", case.image(it, "2.0"), error="BadConfig")
-    case.unchanged(it, before)
-
-
 def test_garbage(case):
     """A configuration that is no configuration names file and line."""
     it = case.machine()

@@ -49,7 +49,7 @@ def test_full_in_the_middle(case):
 def test_full_disk(case):
     """On a disk that is full to the brim looking, rolling back and deleting work; updating does not."""
     it = case.machine(size=SMALL)
-    case.to(it, "2.0", change="head -c 100M /dev/urandom >usr/big")
+    case.to(it, "2.0", change="head -c 250M /dev/urandom >usr/big")
     _fill(it, "ballast", 2000)
     case.abctl(it, "status")
     case.refused(it, "update", case.image(it, "3.0"), error="NoSpace")
