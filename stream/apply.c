@@ -71,14 +71,22 @@ int node_ready(Applier *a, Err **reterr) {
 }
 
 int node_drop(Applier *a, Err **reterr) {
+        _cleanup_(file_freep) File *f = NULL;
         int r;
 
         r = node_birth(a, reterr);
         if (r < 0)
                 return r;
         a->node.kind = NODE_NONE;
-        return a->node.file ? writer_submit(a->writer, MOVE(a->node.file), /* last= */ true, reterr)
-                            : 0;
+        f = MOVE(a->node.file);
+        if (!f)
+                return 0;
+        if (!f->old || f->busy)
+                return writer_submit(a->writer, MOVE(f), /* last= */ true, reterr);
+
+        /* The next that was there before would wait for this one: quicker here. */
+        r = file_write_held(f, &f->held, reterr);
+        return r < 0 ? r : file_finish(f, reterr);
 }
 
 static NodeKind node_kind(mode_t mode) {

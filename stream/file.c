@@ -70,6 +70,7 @@ int file_opened(File *f, int fd, const struct stat *st, Err **reterr) {
         ssize_t n;
 
         file_made(f, fd, st->st_uid, st->st_gid, (int) (st->st_mode & 07777));
+        f->old = true;
         f->times[0] = st->st_atim;
         f->times[1] = st->st_mtim;
         f->times_known = true;

@@ -26,6 +26,7 @@ typedef struct File {
         int fd; /* writable; -1: not made yet, so that it can be made with the mode it will have */
         char *path; /* for messages */
         bool busy;  /* its writer has work for it: see writer.h */
+        bool old;   /* it was there before */
         Held held;
         bool owner_known, mode_known; /* on the inode */
         uid_t uid;
