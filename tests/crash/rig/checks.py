@@ -10,7 +10,7 @@ from .power import Power
 from .stages import RECORD
 
 NEVER = {"execve", "exit_group", "exit", "rt_sigreturn", "restart_syscall"}
-RECOVERY_SECONDS = 1.0
+RECOVERY_SECONDS = 1.0          # on a machine that has nothing else to do
 
 
 @dataclass
@@ -133,8 +133,10 @@ def recover(power, twice=True):
     """
     first = power.order({"type": "recover", "job": 90})
     lines = [] if first.code == 0 else [str(first)]
-    if first.seconds > RECOVERY_SECONDS:
-        lines.append(f"recovery took {first.seconds:.2f} s")
+    # whose machine does other things as well waits for them
+    limit = RECOVERY_SECONDS * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    if first.seconds > limit:
+        lines.append(f"recovery took {first.seconds:.2f} s, {limit:.2f} are allowed")
     facts = power.facts()
     if not twice:
         return facts, first.seconds, lines

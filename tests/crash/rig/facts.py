@@ -23,10 +23,11 @@ ROOT_ITEM, ROOT_BACKREF, DIR_ITEM = 132, 144, 84
 FIRST_SUBVOLUME = 256
 TOP_SUBVOLUME = 5
 MAX = (1 << 64) - 1
+RESERVE = 1 << 20
 
 SLOT_PATH = re.compile(r"@abupdate/slots/([1-9]\d*)/(root(?:/.+)?|image/[^/]+)$")
 HOME = {"boot.conf", "slots", "staging", "state"}
-STATE = {"history", "journal", "lock", "refused"}
+STATE = {"history", "journal", "lock", "refused", "reserve"}
 
 
 def _search(fd, low, high, low_type, high_type):
@@ -69,7 +70,7 @@ def _folder(fd, tree, inode):
 
 
 def subvolumes(fd):
-    """{id: (path, uuid, read-only)} of all that are not being deleted; path None: in no folder."""
+    """{id: (path, uuid, read-only)} of all that are not being deleted."""
     roots, places = {}, {}
     for objectid, kind, offset, data in _search(fd, FIRST_SUBVOLUME, MAX - 256, ROOT_ITEM,
                                                 ROOT_BACKREF):
@@ -88,8 +89,9 @@ def subvolumes(fd):
         above = path(parent)
         return (above + b"/" if above else b"") + _folder(fd, parent, inode) + name
 
-    return {number: (os.fsdecode(path(number)) if number in places else None, *facts)
-            for number, facts in roots.items()}
+    # one that is in no folder any more is deleted; its root says so after the next commit
+    return {number: (os.fsdecode(path(number)), *facts)
+            for number, facts in roots.items() if number in places}
 
 
 def _files(top):
@@ -217,10 +219,11 @@ class Facts:
                 name, place = word.split(":", 1)
                 wanted.add(f"@abupdate/slots/{slot}/image/{name}")
                 wanted.add(f"@abupdate/slots/{slot}/root{place.rstrip('/')}")
-        have = {path or f"(id {number})" for path, number in
-                ((facts[0], number) for number, facts in self.subvolumes.items())}
+        have = self.paths.keys()
         lines += [f"subvolume {path} is of no slot" for path in sorted(have - wanted)]
         lines += [f"subvolume {path} is missing" for path in sorted(wanted - have)]
+        if len(self.files.get("@abupdate/state/reserve", bytes(RESERVE))) != RESERVE:
+            lines.append("the reserve has no space")
         if self.journal and self.journal.get("Phase") != "idle":
             lines.append(f"the journal is in phase {self.journal.get('Phase')}")
         return lines
