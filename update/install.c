@@ -111,14 +111,14 @@ static int step_prepare(Job *j, void *context, Err **reterr) {
         return j->m->slots->ops->prepare(j->m->slots, in->quarantine, &in->image_fd, reterr);
 }
 
-static void undo_prepare(Job *j, void *context) {
+static int undo_prepare(Job *j, void *context, Err **reterr) {
         Install *in = context;
 
         /* the engine may hold subvolumes in there open */
         in->stream = stream_free(in->stream);
         in->image_fd = fd_close(in->image_fd);
         free(MOVE(j->slot)); /* it never came to be */
-        (void) j->m->slots->ops->clean(j->m->slots, NULL, NULL);
+        return j->m->slots->ops->clean(j->m->slots, NULL, reterr);
 }
 
 static int step_write(Job *j _unused_, void *context, Err **reterr) {
@@ -210,11 +210,11 @@ static int step_place(Job *j, void *context, Err **reterr) {
         return r < 0 ? r : slot_build_and_place(j, in->quarantine, &draft, reterr);
 }
 
-static void undo_place(Job *j, void *context) {
+static int undo_place(Job *j, void *context, Err **reterr) {
         Install *in = context;
 
-        (void) j->m->slots->ops->discard(
-                        j->m->slots, (const char *const[]){in->plan.slot, NULL}, NULL);
+        return j->m->slots->ops->discard(
+                        j->m->slots, (const char *const[]){in->plan.slot, NULL}, reterr);
 }
 
 static int step_arm(Job *j, void *context, Err **reterr) {
@@ -233,26 +233,24 @@ static int step_arm(Job *j, void *context, Err **reterr) {
         return slot_arm(j, in->plan.slot, j->m->config->tries, reterr);
 }
 
-/* Goes back to what booted next before: only if the switch had been made already. */
-static void undo_arm(Job *j, void *context) {
-        Install *in = context;
-        const Slot *before;
-
-        if (job_refresh(j, NULL) < 0 || !str_eq(j->facts.boot.next, in->plan.slot))
-                return;
-        before = slot_find(j->facts.slots, in->plan.next);
-        if (before)
-                (void) slot_arm(j, in->plan.next, slot_proven(before) ? 0 : j->m->config->tries,
-                                NULL);
+/* From here on the slot stays: where the journal says so, recovery keeps it. */
+static int step_keep(Job *j _unused_, void *context _unused_, Err **reterr _unused_) {
+        return 0;
 }
 
-static const Step steps[] = {
-                {PHASE_PREPARE, step_prepare, undo_prepare, false},
-                {PHASE_WRITE, step_write, NULL, false},
-                {PHASE_VERIFY, step_verify, NULL, false},
-                {PHASE_PLACE, step_place, undo_place, false},
-                {PHASE_ARM, step_arm, undo_arm, true},
-};
+static int run(Install *in, Err **reterr) {
+        static const Step arm = {PHASE_ARM, step_arm, undo_facts, true};
+        static const Step keep = {PHASE_RECORD, step_keep, NULL, true};
+        const Step steps[] = {
+                        {PHASE_PREPARE, step_prepare, undo_prepare, false},
+                        {PHASE_WRITE, step_write, NULL, false},
+                        {PHASE_VERIFY, step_verify, NULL, false},
+                        {PHASE_PLACE, step_place, undo_place, false},
+                        in->options->arm ? arm : keep,
+        };
+
+        return job_run(in->job, steps, ARRAY_SIZE(steps), in, reterr);
+}
 
 /* Before a byte of the image is looked at. */
 static int check_policy(const Machine *m, const Facts *f, Err **reterr) {
@@ -336,5 +334,5 @@ int job_update(Job *j, int image_fd, const UpdateOptions *options, bool dry_run,
         if (r < 0)
                 return r;
         j->sink->slot(j->sink->userdata, in.plan.slot);
-        return job_run(j, steps, ARRAY_SIZE(steps) - (options->arm ? 0 : 1), &in, reterr);
+        return run(&in, reterr);
 }

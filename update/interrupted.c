@@ -26,22 +26,37 @@ static int discard_copy(Machine *m, const Slot *s, Err **reterr) {
         return m->slots->ops->discard(m->slots, (const char *const[]){s->id, NULL}, reterr);
 }
 
+/* Before a switch on trial, what another slot had armed is taken back: a cut between the two
+ * would lose that. */
+static int rearm(Machine *m, const Facts *f, Err **reterr) {
+        const Slot *was = slot_find(f->slots, m->journal->next), *next = facts_next(f);
+
+        if (m->journal->phase != PHASE_ARM || !was || was->state != SLOT_STAGED || !next ||
+                        !slot_proven(next))
+                return 0;
+        return m->boot->ops->arm(m->boot, was, m->config->tries, next, reterr);
+}
+
 static int end_update(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         const Journal *jr = m->journal;
         const Slot *s = slot_find(f->slots, jr->slot);
         ErrKind kind;
+        int r;
 
         *ret = OUTCOME_BEFORE;
         if (!s)
                 return 0;
-        if (s == facts_next(f) || s->booted || str_eq(f->boot.exhausted, s->id)) {
+        /* PHASE_RECORD: it was to be placed and no more */
+        if (s == facts_next(f) || s->booted || str_eq(f->boot.exhausted, s->id) ||
+                        jr->phase == PHASE_RECORD) {
                 *ret = OUTCOME_DONE;
                 return 0;
         }
         /* placed, not armed: as if it had never been */
         if ((jr->phase != PHASE_PLACE && jr->phase != PHASE_ARM) || facts_protects(f, s, &kind))
                 return 0;
-        return discard_copy(m, s, reterr);
+        r = rearm(m, f, reterr);
+        return r < 0 ? r : discard_copy(m, s, reterr);
 }
 
 /* Rollback and mark bad: @from is the slot that is left. Once switched, the verdict on it
@@ -49,10 +64,16 @@ static int end_update(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
 static int end_switch(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         const Journal *jr = m->journal;
         Slot *left = slot_find(f->slots, jr->from);
+        Slot *target = slot_find(f->slots, jr->slot);
         bool stays = str_eq(jr->slot, jr->from); /* mark bad of a slot that does not boot next */
+        int r = 0;
 
-        if (!left) { /* a slot was armed by name, or the one that was left is gone */
-                *ret = str_eq(f->boot.next, jr->slot) ? OUTCOME_DONE : OUTCOME_PARTLY;
+        if (!jr->from) { /* a slot was armed by name */
+                *ret = str_eq(f->boot.next, jr->slot) ? OUTCOME_DONE : OUTCOME_BEFORE;
+                return *ret == OUTCOME_DONE ? 0 : rearm(m, f, reterr);
+        }
+        if (!left) {
+                *ret = OUTCOME_PARTLY;
                 return 0;
         }
         if (stays ? jr->phase != PHASE_CONDEMN : !str_eq(f->boot.next, jr->slot)) {
@@ -60,8 +81,12 @@ static int end_switch(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
                 return 0;
         }
         *ret = OUTCOME_DONE;
-        return slot_condemn(
-                        m, left, str_eq(jr->type, "mark") ? "marked bad" : "rolled back", reterr);
+        if (target && !stays)
+                r = slot_prefer(m, f, target, left, reterr);
+        return r < 0 ? r
+                     : slot_condemn(m, left,
+                                       str_eq(jr->type, "mark") ? "marked bad" : "rolled back",
+                                       reterr);
 }
 
 static int end_mark(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
@@ -70,23 +95,24 @@ static int end_mark(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         if (m->journal->from)
                 return end_switch(m, f, ret, reterr);
         *ret = s && slot_proven(s) ? OUTCOME_DONE : OUTCOME_BEFORE;
-        return 0;
+        return *ret == OUTCOME_DONE ? refused_remove(m->state_fd, s->version, reterr) : 0;
 }
 
 /* Open only when the copy boots next: before that nobody was told to change anything. */
 static int end_begin(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         const Slot *copy = slot_find(f->slots, m->journal->slot);
         Slot *booted = facts_booted(f);
-        ErrKind kind;
         int r = 0;
 
         *ret = OUTCOME_DONE;
         if (copy && (copy->booted || (booted && booted->transaction && copy == facts_next(f))))
                 return 0;
         *ret = OUTCOME_BEFORE;
-        if (booted && booted->transaction)
+        if (copy && booted && copy == facts_next(f)) /* it was being taken back */
+                r = m->boot->ops->arm(m->boot, booted, 0, NULL, reterr);
+        if (r >= 0 && booted && booted->transaction)
                 r = transaction_forget(m, booted, reterr);
-        return r < 0 || !copy || facts_protects(f, copy, &kind) ? r : discard_copy(m, copy, reterr);
+        return r < 0 || !copy ? r : discard_copy(m, copy, reterr);
 }
 
 static int end_commit(Machine *m, const Facts *f, Outcome *ret, Err **reterr _unused_) {

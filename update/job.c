@@ -7,6 +7,7 @@
 
 void job_done(Job *j) {
         facts_done(&j->facts);
+        facts_done(&j->before);
         free(MOVE(j->slot));
         free(MOVE(j->from));
         free(MOVE(j->version));
@@ -14,8 +15,14 @@ void job_done(Job *j) {
 }
 
 int job_refresh(Job *j, Err **reterr) {
+        Facts fresh;
+        int r = facts_read(j->m, &fresh, reterr);
+
+        if (r < 0)
+                return r;
         facts_done(&j->facts);
-        return facts_read(j->m, &j->facts, reterr);
+        j->facts = fresh;
+        return 0;
 }
 
 int job_about(Job *j, const char *slot, const char *from, const char *version, Err **reterr) {
@@ -52,12 +59,13 @@ static int enter(Job *j, Phase phase, Err **reterr) {
         if (str_set(&journal->type, j->type) < 0 || str_set(&journal->boot_id, j->m->boot_id) < 0 ||
                         str_set(&journal->slot, j->slot) < 0 ||
                         str_set(&journal->from, j->from) < 0 ||
+                        str_set(&journal->next, j->before.boot.next) < 0 ||
                         str_set(&journal->version, j->version) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
+        j->recorded = true; /* even where writing fails: it may be on disk all the same */
         r = journal_write(journal, reterr);
         if (r < 0)
                 return err_add(reterr, r, "record phase %s", phase_to_string(phase));
-        j->recorded = true;
         j->phase = phase;
         j->sink->progress(j->sink->userdata, phase, 0, 0);
         return 0;
@@ -100,10 +108,25 @@ static int close_journal(Job *j, int status, const char *error, const char *mess
         return journal_write(j->m->journal, reterr);
 }
 
-static void undo(Job *j, const Step *steps, size_t n, void *context) {
-        while (n-- > 0)
+static int undo(Job *j, const Step *steps, size_t n, void *context, Err **reterr) {
+        int r = 0;
+
+        while (r >= 0 && n-- > 0)
                 if (steps[n].undo)
-                        steps[n].undo(j, context);
+                        r = steps[n].undo(j, context, reterr);
+        return r;
+}
+
+/* The machine is as before, or else the journal keeps saying where the job stopped. */
+static void take_back(Job *j, const Step *steps, size_t n, void *context, int status, Err **err) {
+        _cleanup_(err_freep) Err *why = NULL;
+
+        if (undo(j, steps, n, context, &why) < 0)
+                (void) err_add(err, status, "not taken back yet (%s), recovery will do that",
+                                err_text(why));
+        else if (j->recorded)
+                (void) close_journal(
+                                j, status, err_kind_name(err_kind_of(*err)), err_text(*err), NULL);
 }
 
 static int run_step(Job *j, const Step *step, void *context, Err **reterr) {
@@ -121,8 +144,10 @@ static int run_step(Job *j, const Step *step, void *context, Err **reterr) {
 int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr) {
         _cleanup_(err_freep) Err *err = NULL;
         size_t i;
-        int r = 0;
+        int r = facts_read(j->m, &j->before, reterr);
 
+        if (r < 0)
+                return r;
         j->sink->ready(j->sink->userdata);
         for (i = 0; i < n && r >= 0; i++) {
                 r = refuse_if_cancelled(j, &err);
@@ -139,9 +164,7 @@ int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr) {
                 return 0;
         }
 
-        undo(j, steps, i, context);
-        if (j->recorded)
-                (void) close_journal(j, r, err_kind_name(err_kind_of(err)), err_text(err), NULL);
+        take_back(j, steps, i, context, r, &err);
         if (reterr) {
                 err_free(*reterr);
                 *reterr = MOVE(err);

@@ -17,7 +17,8 @@ typedef struct JobSink {
 
 typedef struct Job {
         Machine *m;
-        Facts facts; /* as of the last job_refresh() */
+        Facts facts;  /* as of the last job_refresh() */
+        Facts before; /* as of the beginning: what undo goes back to */
         const JobSink *sink;
         const char *type;
         uint64_t id;
@@ -34,7 +35,7 @@ typedef struct Job {
 
 void job_done(Job *j);
 
-/* Reads the facts anew. */
+/* Reads the facts anew. Where that fails the old ones stay, for whoever has to undo. */
 int job_refresh(Job *j, Err **reterr);
 
 /* Sets what journal and history say of the job. NULL leaves a member as it is. */
@@ -46,14 +47,17 @@ int job_says(Job *j, Err **reterr, const char *fmt, ...) _printf_(3, 4);
 typedef struct Step {
         Phase phase;
         int (*run)(Job *j, void *context, Err **reterr);
-        void (*undo)(Job *j, void *context); /* after run() failed half-way, too */
+        /* After run() failed half-way, too; NULL: there is nothing to undo. Where it fails, nothing
+         * further is undone, and recovery takes over. */
+        int (*undo)(Job *j, void *context, Err **reterr);
         bool no_return; /* once begun it is finished: no cancelling in it and after it */
 } Step;
 
 /* Runs a table of steps: ready, then for each step record, run. The first error is the one
- * returned, after everything was undone, beginning with the step that broke; what cannot be
- * undone now is undone by recovery. The end is in history and journal. After a power cut in a
- * step the journal says which; recover() goes on from the facts. */
+ * returned, after everything was undone, beginning with the step that broke. Where undoing fails
+ * too, the journal stays as it is, and recovery finishes the job or takes it back. The end is in
+ * history and journal. After a power cut in a step the journal says which; recover() goes on from
+ * the facts. */
 int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr);
 
 /* Writes an end into the history: for job_run(), and for recovery on behalf of a job that was

@@ -68,6 +68,8 @@ static int record_parse(Journal *j, char *block) {
                 r = str_set(&j->slot, kv_get(kv, "Slot"));
         if (r >= 0)
                 r = str_set(&j->from, kv_get(kv, "From"));
+        if (r >= 0)
+                r = str_set(&j->next, kv_get(kv, "Next"));
         return r < 0 ? r : str_set(&j->version, kv_get(kv, "Version"));
 }
 
@@ -76,6 +78,7 @@ static void clear_texts(Journal *j) {
         free(MOVE(j->boot_id));
         free(MOVE(j->slot));
         free(MOVE(j->from));
+        free(MOVE(j->next));
         free(MOVE(j->version));
 }
 
@@ -188,6 +191,8 @@ static int record_format(const Journal *j, char block[static RECORD_SIZE]) {
                 r = kv_set(kv, "Slot", j->slot);
         if (r >= 0)
                 r = kv_set(kv, "From", j->from);
+        if (r >= 0)
+                r = kv_set(kv, "Next", j->next);
         if (r >= 0)
                 r = kv_set(kv, "Version", j->version);
         if (r >= 0)

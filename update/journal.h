@@ -20,6 +20,7 @@ typedef struct Journal {
         char *boot_id;
         char *slot; /* the slot the job works on */
         char *from; /* the slot it leaves: rollback, abort */
+        char *next; /* the slot that booted next before it */
         char *version;
 } Journal;
 

@@ -136,7 +136,7 @@ static int step_pin(Job *j, void *context, Err **reterr) {
         return j->m->slots->ops->record(j->m->slots, s, reterr);
 }
 
-static const Step pin_steps[] = {{PHASE_RECORD, step_pin, NULL, true}};
+static const Step pin_steps[] = {{PHASE_RECORD, step_pin, undo_facts, true}};
 
 int job_pin(Job *j, const char *slot, bool pinned, Err **reterr) {
         Slot *s = NULL;

@@ -30,11 +30,23 @@ int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **rete
         return r;
 }
 
+/* What another slot has armed is taken back first: the loader has one record of a trial, and that
+ * slot would boot uncounted from the moment the record speaks of this one. */
+static int choose(Machine *m, const Facts *now, const Slot *slot, unsigned tries,
+                const Slot *fallback, Err **reterr) {
+        const Slot *next = facts_next(now);
+        int r = 0;
+
+        if (tries > 0 && next && fallback && !slot_proven(next) && !str_eq(next->id, slot->id))
+                r = m->boot->ops->arm(m->boot, fallback, 0, NULL, reterr);
+        return r < 0 ? r : m->boot->ops->arm(m->boot, slot, tries, fallback, reterr);
+}
+
 int slot_arm(Job *j, const char *slot_id, unsigned tries, Err **reterr) {
         /* of its own: callers take it from the facts, which are read anew in here */
         _cleanup_(freep) char *id = strdup(slot_id);
         BootBackend *boot = j->m->boot;
-        const Slot *booted, *fallback, *slot, *next;
+        const Slot *booted, *fallback, *slot;
         int r;
 
         if (!id)
@@ -45,7 +57,6 @@ int slot_arm(Job *j, const char *slot_id, unsigned tries, Err **reterr) {
         if (j->facts.boot.problem)
                 return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE, "%s", j->facts.boot.problem);
         booted = facts_booted(&j->facts);
-        next = facts_next(&j->facts);
         slot = slot_find(j->facts.slots, id);
         if (!slot)
                 return err_kind(reterr, ERR_UNKNOWN_SLOT, ENOENT, "slot %s is gone", id);
@@ -54,12 +65,7 @@ int slot_arm(Job *j, const char *slot_id, unsigned tries, Err **reterr) {
                 fallback = booted && booted->state == SLOT_GOOD && booted != slot
                                            ? booted
                                            : slot_newest_good(j->facts.slots, slot);
-        if (tries > 0 && next && fallback && next != fallback && next != slot) {
-                r = boot->ops->arm(boot, fallback, 0, NULL, reterr);
-                if (r < 0)
-                        return r;
-        }
-        r = boot->ops->arm(boot, slot, tries, fallback, reterr);
+        r = choose(j->m, &j->facts, slot, tries, fallback, reterr);
         if (r >= 0)
                 r = job_refresh(j, reterr);
         if (r >= 0 && !str_eq(j->facts.boot.next, id))
@@ -67,6 +73,71 @@ int slot_arm(Job *j, const char *slot_id, unsigned tries, Err **reterr) {
                                 "slot %s was armed, but slot %s boots next", id,
                                 str_or(j->facts.boot.next, "(none)"));
         return r;
+}
+
+static bool same_record(const Slot *a, const Slot *b) {
+        return a->state == b->state && a->pinned == b->pinned && a->blessed == b->blessed &&
+               str_eq(a->version, b->version) && str_eq(a->reason, b->reason) &&
+               str_eq(a->transaction, b->transaction) && str_eq(a->fallback, b->fallback);
+}
+
+/* What boots next does not become unproven before something counts its boots: such a record is
+ * written with @last. */
+static int undo_records(Job *j, const Facts *now, bool last, Err **reterr) {
+        int r = 0;
+
+        slots_foreach (s, j->before.slots) {
+                const Slot *is = slot_find(now->slots, s->id);
+                bool late = is && is == facts_next(now) && slot_proven(is) && !slot_proven(s);
+
+                if (r >= 0 && is && late == last && s->state != SLOT_INCOMPLETE &&
+                                !same_record(is, s))
+                        r = j->m->slots->ops->record(j->m->slots, s, reterr);
+        }
+        return r;
+}
+
+static int undo_refused(Job *j, const Facts *now, Err **reterr) {
+        int r = 0;
+
+        slots_foreach (s, j->before.slots) {
+                const char *was = refused_reason(j->before.refused, s->version),
+                           *is = refused_reason(now->refused, s->version);
+
+                if (r >= 0 && is && !was)
+                        r = refused_remove(j->m->state_fd, s->version, reterr);
+                if (r >= 0 && was && !is)
+                        r = refused_add(j->m->state_fd, s->version, was, reterr);
+        }
+        return r;
+}
+
+static int undo_choice(Job *j, const Facts *now, Err **reterr) {
+        const BootFacts *was = &j->before.boot;
+        const Slot *next = facts_next(&j->before);
+        unsigned tries = 0;
+
+        if (str_eq(now->boot.next, was->next) && str_eq(now->boot.trial, was->trial))
+                return 0;
+        if (!next)
+                return err_new(reterr, ENOENT, "what booted next before is in no slot");
+        /* the last try was under way where none is left: it gets that one again */
+        if (str_eq(was->trial, next->id))
+                tries = was->tries_left > 0 ? (unsigned) was->tries_left : 1;
+        return choose(j->m, now, next, tries, slot_find(j->before.slots, was->fallback), reterr);
+}
+
+int undo_facts(Job *j, void *context _unused_, Err **reterr) {
+        _cleanup_(facts_done) Facts now = {0};
+        int r = facts_read(j->m, &now, reterr);
+
+        if (r >= 0)
+                r = undo_refused(j, &now, reterr);
+        if (r >= 0)
+                r = undo_records(j, &now, /* last= */ false, reterr);
+        if (r >= 0)
+                r = undo_choice(j, &now, reterr);
+        return r < 0 ? r : undo_records(j, &now, /* last= */ true, reterr);
 }
 
 int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **reterr) {
@@ -79,6 +150,13 @@ int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **r
 int slot_set_good(Job *j, Slot *s, const char *reason, Err **reterr) {
         s->blessed = facts_next_blessing(&j->facts);
         return slot_set_state(j, s, SLOT_GOOD, reason, reterr);
+}
+
+int slot_prefer(Machine *m, const Facts *f, Slot *s, const Slot *left, Err **reterr) {
+        if (!slot_proven(s) || slot_newest_good(f->slots, left) == s)
+                return 0;
+        s->blessed = facts_next_blessing(f);
+        return m->slots->ops->record(m->slots, s, reterr);
 }
 
 int slot_condemn(Machine *m, Slot *s, const char *reason, Err **reterr) {

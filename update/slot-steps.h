@@ -14,11 +14,20 @@ int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **rete
  * most is counted. */
 int slot_arm(Job *j, const char *id, unsigned tries, Err **reterr);
 
+/* An undo for Step: the records of all slots, the refused versions and the choice of the next boot
+ * become what j->before says. Fails where what booted next before was no slot and something else
+ * does now: there is no way back then. */
+int undo_facts(Job *j, void *context, Err **reterr);
+
 /* Writes state and reason of a slot. */
 int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **reterr);
 
 /* Marks the slot good, as the most recently proven one. */
 int slot_set_good(Job *j, Slot *s, const char *reason, Err **reterr);
+
+/* Where @s has proven itself: it is the one to come back to, more than any other but @left, which
+ * is given up (may be NULL). */
+int slot_prefer(Machine *m, const Facts *f, Slot *s, const Slot *left, Err **reterr);
 
 /* The slot is bad and its version refused from now on. */
 int slot_condemn(Machine *m, Slot *s, const char *reason, Err **reterr);

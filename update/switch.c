@@ -36,10 +36,9 @@ static int step_switch(Job *j, void *context, Err **reterr) {
         if (r < 0)
                 return r;
         target = slot_find(j->facts.slots, s->target);
-        /* it has proven itself before: it is the one to come back to */
-        return target && target->state == SLOT_GOOD && s->tries == 0
-                               ? slot_set_good(j, target, target->reason, reterr)
-                               : 0;
+        return target && s->tries == 0 ? slot_prefer(j->m, &j->facts, target,
+                                                         slot_find(j->facts.slots, s->left), reterr)
+                                       : 0;
 }
 
 static int step_condemn(Job *j, void *context, Err **reterr) {
@@ -54,7 +53,7 @@ static int step_condemn(Job *j, void *context, Err **reterr) {
 }
 
 static const Step steps[] = {
-                {PHASE_ARM, step_switch, NULL, true},
+                {PHASE_ARM, step_switch, undo_facts, true},
                 {PHASE_CONDEMN, step_condemn, NULL, true},
 };
 
@@ -169,7 +168,7 @@ static int step_retain(Job *j, void *context _unused_, Err **reterr _unused_) {
 }
 
 static const Step bless_steps[] = {
-                {PHASE_BLESS, step_bless, NULL, true},
+                {PHASE_BLESS, step_bless, undo_facts, true},
                 {PHASE_PRUNE, step_retain, NULL, true},
 };
 

@@ -25,8 +25,8 @@ static int step_copy(Job *j, void *context, Err **reterr) {
         return j->m->slots->ops->copy_booted(j->m->slots, t->quarantine, reterr);
 }
 
-static void undo_copy(Job *j, void *context _unused_) {
-        (void) j->m->slots->ops->clean(j->m->slots, NULL, NULL);
+static int undo_copy(Job *j, void *context _unused_, Err **reterr) {
+        return j->m->slots->ops->clean(j->m->slots, NULL, reterr);
 }
 
 static int step_place(Job *j, void *context, Err **reterr) {
@@ -46,29 +46,19 @@ static int step_place(Job *j, void *context, Err **reterr) {
         return r < 0 ? r : job_refresh(j, reterr);
 }
 
-static void undo_place(Job *j, void *context) {
+static int undo_place(Job *j, void *context, Err **reterr) {
         Transaction *t = context;
 
-        (void) j->m->slots->ops->discard(j->m->slots, (const char *const[]){t->slot, NULL}, NULL);
-}
-
-static int set_transaction(Job *j, const char *id, const char *fallback, Err **reterr) {
-        Slot *booted = facts_booted(&j->facts);
-
-        if (str_set(&booted->transaction, id) < 0 || str_set(&booted->fallback, fallback) < 0)
-                return err_new(reterr, ENOMEM, "out of memory");
-        return j->m->slots->ops->record(j->m->slots, booted, reterr);
+        return j->m->slots->ops->discard(j->m->slots, (const char *const[]){t->slot, NULL}, reterr);
 }
 
 static int step_open(Job *j, void *context, Err **reterr) {
         Transaction *t = context;
+        Slot *booted = facts_booted(&j->facts);
 
-        return set_transaction(j, t->id, t->slot, reterr);
-}
-
-static void undo_open(Job *j, void *context _unused_) {
-        if (job_refresh(j, NULL) >= 0 && facts_booted(&j->facts))
-                (void) set_transaction(j, NULL, NULL, NULL);
+        if (str_set(&booted->transaction, t->id) < 0 || str_set(&booted->fallback, t->slot) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        return j->m->slots->ops->record(j->m->slots, booted, reterr);
 }
 
 static int step_arm_copy(Job *j, void *context, Err **reterr) {
@@ -77,19 +67,11 @@ static int step_arm_copy(Job *j, void *context, Err **reterr) {
         return slot_arm(j, t->slot, 0, reterr);
 }
 
-static void undo_arm_copy(Job *j, void *context _unused_) {
-        const Slot *booted;
-
-        if (job_refresh(j, NULL) >= 0 && (booted = facts_booted(&j->facts)) &&
-                        booted != facts_next(&j->facts))
-                (void) j->m->boot->ops->arm(j->m->boot, booted, 0, NULL, NULL);
-}
-
 static const Step begin_steps[] = {
                 {PHASE_PREPARE, step_copy, undo_copy, false},
                 {PHASE_PLACE, step_place, undo_place, false},
-                {PHASE_RECORD, step_open, undo_open, false},
-                {PHASE_ARM, step_arm_copy, undo_arm_copy, false},
+                {PHASE_RECORD, step_open, undo_facts, false},
+                {PHASE_ARM, step_arm_copy, NULL, false},
 };
 
 static int check_begin(const Job *j, Err **reterr) {
@@ -200,7 +182,7 @@ static int step_close(Job *j, void *context, Err **reterr) {
 
 static const Step commit_steps[] = {
                 {PHASE_VERIFY, step_fits, NULL, false},
-                {PHASE_ARM, step_arm_changed, NULL, true},
+                {PHASE_ARM, step_arm_changed, undo_facts, true},
                 {PHASE_RECORD, step_close, NULL, true},
 };
 
@@ -240,7 +222,7 @@ int job_commit(Job *j, const char *transaction, Err **reterr) {
 static int step_back(Job *j, void *context, Err **reterr) {
         const Slot *s = slot_find(j->facts.slots, context);
 
-        return s ? slot_arm(j, s->fallback, 0, reterr) : 0;
+        return s ? slot_arm(j, str_or(s->fallback, ""), 0, reterr) : 0;
 }
 
 static int step_condemn(Job *j, void *context, Err **reterr) {
@@ -267,7 +249,7 @@ int transaction_condemn(Machine *m, Slot *s, const char *what, Err **reterr) {
 }
 
 static const Step abort_steps[] = {
-                {PHASE_ARM, step_back, NULL, true},
+                {PHASE_ARM, step_back, undo_facts, true},
                 {PHASE_CONDEMN, step_condemn, NULL, true},
 };
 
