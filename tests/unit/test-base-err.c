@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "tests/unit/unit.h"
 
-/* Names are a contract: append only. Whoever changes one of these lines breaks somebody's script. */
+/* Names are a contract: append only. Whoever changes one of these lines breaks somebody's script.
+ */
 static const struct {
         const char *name;
         ErrKind kind;

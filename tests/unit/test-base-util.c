@@ -103,7 +103,8 @@ static void only_harmless_text_is_printable(void **state _unused_) {
         }
 }
 
-/* Whatever bytes come: nothing but printable text comes out, and what came out is left alone the second time. */
+/* Whatever bytes come: nothing but printable text comes out, and what came out is left alone the
+ * second time. */
 static void no_byte_gets_through(void **state _unused_) {
         for (int a = 1; a < 256; a++)
                 for (int b = 1; b < 256; b++) {

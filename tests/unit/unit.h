@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* tests/unit/unit.h - what every unit test includes: cmocka with what it needs, and a folder that goes away by itself. */
+/* tests/unit/unit.h - what every unit test includes: cmocka with what it needs, and a folder that
+ * goes away by itself. */
 #pragma once
 
 #include <fcntl.h>
