@@ -5,9 +5,11 @@ import hashlib
 import os
 import pathlib
 import shutil
+import signal
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
 
 FS_IOC_GETFLAGS = 0x80086601
@@ -30,6 +32,7 @@ class BtrfsDisk:
         self.mounted = False
 
     def __enter__(self):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through __exit__
         shm = "/dev/shm" if os.path.isdir("/dev/shm") else None
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix=f"abupdate-{self.name}-", dir=shm))
         try:
