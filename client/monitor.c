@@ -20,7 +20,8 @@ typedef struct Monitor {
 
 /* One event: as a line of JSON with @o's members, or as @text behind the time. Eats both. */
 static int put(Monitor *mon, const char *name, json_object *o, char *text) {
-        _cleanup_(freep) char *own = text, *printable = text ? str_printable(text) : NULL;
+        _cleanup_(freep) _unused_ char *own = text;
+        _cleanup_(freep) char *printable = text ? str_printable(text) : NULL;
         _cleanup_(json_unrefp) json_object *members = o, *line = NULL;
         char when[WHEN_SIZE];
         int r;

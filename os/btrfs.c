@@ -156,8 +156,8 @@ int subvol_wait_deleted(int fd, uint64_t usec, Err **reterr) {
 
                 if (r < 0)
                         return err_sys(reterr, r, "list deleted subvolumes");
-                if (n == 0)
-                        return 0;
+                if (n == 0) /* their extents are free once this transaction is committed */
+                        return fs_sync(fd, reterr);
                 if (now_monotonic() > end)
                         return err_new(reterr, ETIMEDOUT,
                                         "%zu deleted subvolumes still hold their space", n);

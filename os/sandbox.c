@@ -15,7 +15,7 @@ static const cap_value_t kept[] = {
                 CAP_FOWNER,
                 CAP_FSETID,
                 CAP_LINUX_IMMUTABLE,
-        CAP_MAC_ADMIN, /* labels that the policy loaded now does not know */
+                CAP_MAC_ADMIN, /* labels that the policy loaded now does not know */
                 CAP_MKNOD,
                 CAP_SETFCAP,
                 CAP_SYS_ADMIN,

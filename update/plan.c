@@ -7,7 +7,7 @@
 /* Measured on trees of real systems: metadata takes 3 to 6 % of the data; small files live in it
  * whole. */
 enum { METADATA_SHARE = 16 };
-#define METADATA_BASE (UINT64_C(16) << 20)
+#define METADATA_BASE (UINT64_C(4) << 20)
 
 void plan_done(Plan *p) {
         free(p->version);
