@@ -117,7 +117,8 @@ def main():
     }
     try:
         result = verbs[args.verb]()
-    except (machine.MachineError, OSError, RuntimeError, ValueError) as error:
+    except (machine.MachineError, OSError, RuntimeError, ValueError,
+            subprocess.CalledProcessError) as error:
         print(f"machine: {error}", file=sys.stderr)
         return 1
     return result if isinstance(result, int) else 0

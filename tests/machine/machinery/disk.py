@@ -9,6 +9,7 @@ images find their base. A pair is built once per kind of machine and copied from
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -149,6 +150,18 @@ def _recipe():
     return digest.hexdigest()
 
 
+def _clean_cache():
+    """Drop pairs that nobody has copied for a week."""
+    for name in os.listdir(cache_dir()):
+        path = os.path.join(cache_dir(), name)
+        if name.startswith(("pair-", "building-")):
+            try:
+                if os.stat(path).st_mtime < time.time() - 7 * 86400:
+                    shutil.rmtree(path, ignore_errors=True)
+            except FileNotFoundError:
+                pass
+
+
 def make_pair(folder, spec):
     """Put disk.img and maker.img for a machine of kind @spec into @folder.
 
@@ -170,6 +183,8 @@ def make_pair(folder, spec):
                 except OSError:         # another machine of the same kind was faster
                     if not os.path.isdir(source):
                         raise
+            _clean_cache()
+        os.utime(source)
     for name in ("disk.img", "maker.img"):
         kernel.sparse_copy(f"{source}/{name}", f"{folder}/{name}")
         run("btrfstune", "-f", "-u", f"{folder}/{name}")

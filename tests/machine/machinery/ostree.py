@@ -157,9 +157,10 @@ def _debian(tree, cache):
     tar = f"{cache}/debian-bookworm.tar"
     if not os.path.exists(tar):
         os.makedirs(cache, exist_ok=True)
-        subprocess.run(["mmdebstrap", "--variant=essential", "--include=systemd,kmod", "bookworm",
-                        f"{tar}.part"], check=True)
-        os.rename(f"{tar}.part", tar)
+        part = f"{cache}/part-{os.getpid()}.tar"
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=essential",
+                        "--include=systemd,kmod", "bookworm", part], check=True)
+        os.rename(part, tar)
     subprocess.run(["tar", "-x", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-p",
                     "-C", tree, "-f", tar], check=True)
 
