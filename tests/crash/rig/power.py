@@ -122,8 +122,8 @@ class Power:
             left.append(f"{self.loop.device} is still in use")
         return left
 
-
-def mounts():
-    """The mounts of this namespace."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as file:
-        return sorted(file)
+    def mounted(self):
+        """Where its file system is mounted (other machines' mounts come and go meanwhile)."""
+        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+            rows = [line.split() for line in file]
+        return sorted(row[4] for row in rows if row[row.index("-") + 2] == self.loop.device)
