@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "base/enum.h"
+#include "os/config-repeats.h"
 #include "os/config.h"
 #include "os/file.h"
 
@@ -256,10 +257,29 @@ static int load_section(Config *c, econf_file *file, const char *section, Err **
         return 0;
 }
 
+typedef struct Repeats {
+        Config *config;
+        const char *path;
+} Repeats;
+
+static int warn_repeat(void *userdata, unsigned line, const char *section, const char *key) {
+        Repeats *r = userdata;
+
+        return strv_add(&r->config->warnings,
+                        str_printf("%s:%u: %s= in [%s] stands there a second time and is ignored",
+                                        r->path, line, key, section));
+}
+
 static int load_file(Config *c, econf_file *file, Err **reterr) {
         _cleanup_(econf_arrayp) char **sections = NULL;
+        _cleanup_(freep) char *path = econf_getPath(file);
+        Repeats repeats = {c, path};
         size_t n = 0;
         int r;
+
+        r = config_repeats(path, warn_repeat, &repeats);
+        if (r < 0)
+                return err_new(reterr, r, "out of memory");
 
         if (econf_getGroups(file, &n, &sections) != ECONF_SUCCESS)
                 n = 0;
