@@ -289,6 +289,8 @@ int keyring_load(int root_fd, Keyring **ret, Err **reterr) {
         _cleanup_(keyring_freep) Keyring *ring = NULL;
         int fds[ARRAY_SIZE(directories)], r = keyring_new(&ring, reterr);
 
+        if (!ring)
+                return r;
         for (size_t i = 0; i < ARRAY_SIZE(directories); i++)
                 fds[i] = -1;
         for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(directories); i++) {

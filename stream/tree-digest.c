@@ -63,6 +63,8 @@ static int names_add(Names *l, char *owned) {
 }
 
 static void put(Buffer *b, const void *data, size_t size) {
+        if (size == 0)
+                return;
         if (size > b->room - b->size) {
                 size_t room = 2 * (b->size + size) + 128;
                 uint8_t *more = realloc(b->data, room);
@@ -169,7 +171,7 @@ static int put_xattrs(Buffer *b, const char *where) {
 
         if (size < 0 && size != -EOPNOTSUPP)
                 return (int) size;
-        for (ssize_t at = 0; at < size; at += (ssize_t) strlen(list + at) + 1)
+        for (ssize_t at = 0; list && at < size; at += (ssize_t) strlen(list + at) + 1)
                 n++;
         put32(b, n);
         if (n == 0)
