@@ -190,7 +190,7 @@ static int put_xattrs(Buffer *b, const char *where) {
                 if (length < 0)
                         return (int) length;
                 put_text(b, names[i], strlen(names[i]));
-                put_text(b, value, (size_t) length);
+                put_text(b, str_or(value, ""), (size_t) length);
         }
         return 0;
 }

@@ -54,6 +54,11 @@ static int on_subvol_begin(void *userdata, const StreamSubvol *s, Err **reterr) 
         _cleanup_(freep) char *list = NULL;
         Received *rec;
 
+        if (in->n_received >= SUBVOLUMES_MAX)
+                return err_kind(reterr, ERR_LIMIT_EXCEEDED, E2BIG,
+                                "the image brings more than %d subvolumes", SUBVOLUMES_MAX);
+        rec = &in->received[in->n_received];
+        memcpy(rec->uuid, s->uuid, 16); /* counts only with the name */
         if (!name_ok(s->name))
                 return err_kind(reterr, ERR_UNKNOWN_SUBVOLUME, EINVAL,
                                 "the image brings a subvolume whose name is not made of letters, "
@@ -64,9 +69,6 @@ static int on_subvol_begin(void *userdata, const StreamSubvol *s, Err **reterr) 
                                 "where it belongs with "
                                 "Subvolumes=%s:/path in [Snapshot] of abupdated.conf",
                                 s->name, s->name);
-        if (in->n_received >= SUBVOLUMES_MAX)
-                return err_kind(reterr, ERR_LIMIT_EXCEEDED, E2BIG,
-                                "the image brings more than %d subvolumes", SUBVOLUMES_MAX);
         for (size_t i = 0; i < in->n_received; i++)
                 if (str_eq(in->received[i].name, s->name))
                         return err_kind(reterr, ERR_BAD_STREAM, EEXIST,
@@ -74,10 +76,8 @@ static int on_subvol_begin(void *userdata, const StreamSubvol *s, Err **reterr) 
 
         list = str_printf("%s%s%s:%s", str_or(in->subvolumes, ""), in->subvolumes ? " " : "",
                         s->name, place);
-        rec = &in->received[in->n_received];
         if (!list || str_set(&rec->name, s->name) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        memcpy(rec->uuid, s->uuid, 16);
         in->n_received++;
         free(in->subvolumes);
         in->subvolumes = MOVE(list);

@@ -33,18 +33,20 @@ static uint32_t checksum(const char *text, size_t size) {
 }
 
 /* "Crc=%08x\n" over everything behind it, then the fields, then zeros. */
+#define CRC_LINE      "Crc=%08x\n"
 #define CRC_LINE_SIZE 13
 
 static int record_parse(Journal *j, char *block) {
         _cleanup_(kv_freep) Kv *kv = NULL;
         size_t size = strnlen(block, RECORD_SIZE);
         const char *phase;
-        unsigned crc;
+        char crc_line[CRC_LINE_SIZE + 1];
         int r;
 
-        if (size <= CRC_LINE_SIZE || size == RECORD_SIZE || sscanf(block, "Crc=%8x\n", &crc) != 1)
+        if (size <= CRC_LINE_SIZE || size == RECORD_SIZE)
                 return -EBADMSG;
-        if (checksum(block + CRC_LINE_SIZE, size - CRC_LINE_SIZE) != crc)
+        sprintf(crc_line, CRC_LINE, checksum(block + CRC_LINE_SIZE, size - CRC_LINE_SIZE));
+        if (strncmp(block, crc_line, CRC_LINE_SIZE) != 0)
                 return -EBADMSG;
         r = kv_parse(block + CRC_LINE_SIZE, size - CRC_LINE_SIZE, &kv, NULL);
         if (r >= 0)
@@ -203,7 +205,7 @@ static int record_format(const Journal *j, char block[static RECORD_SIZE]) {
         if (size + CRC_LINE_SIZE >= RECORD_SIZE)
                 return -E2BIG;
         memset(block, 0, RECORD_SIZE);
-        sprintf(block, "Crc=%08x\n", checksum(text, size));
+        sprintf(block, CRC_LINE, checksum(text, size));
         memcpy(block + CRC_LINE_SIZE, text, size);
         return 0;
 }

@@ -127,7 +127,7 @@ int job_rollback(Job *j, const char *slot, Err **reterr) {
                                 "transaction %s is open; end it with 'abctl abort %s'",
                                 booted->transaction, booted->transaction);
         r = pick_target(&j->facts, slot, &target, reterr);
-        if (r < 0)
+        if (r < 0 || !target)
                 return r;
         left = next && next != booted ? next : booted;
         if (left == target)

@@ -204,7 +204,7 @@ int job_commit(Job *j, const char *transaction, Err **reterr) {
         Slot *booted = NULL;
         int r = check_open(j, transaction, &booted, reterr);
 
-        if (r < 0)
+        if (r < 0 || !booted)
                 return r;
         id = strdup(booted->id); /* the facts are read anew on the way */
         if (!id)
@@ -258,7 +258,7 @@ int job_abort(Job *j, const char *transaction, Err **reterr) {
         Slot *booted = NULL;
         int r = check_open(j, transaction, &booted, reterr);
 
-        if (r < 0)
+        if (r < 0 || !booted)
                 return r;
         id = strdup(booted->id);
         if (!id)

@@ -18,7 +18,7 @@ int ioctl(int fd, unsigned long request, ...) {
         va_end(ap);
 
         if (denied && strtoul(denied, NULL, 0) == request) {
-                errno = code ? atoi(code) : ENOTTY;
+                errno = code ? (int) strtol(code, NULL, 10) : ENOTTY;
                 return -1;
         }
         *(void **) &real = dlsym(RTLD_NEXT, "ioctl");

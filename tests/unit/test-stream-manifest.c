@@ -122,9 +122,11 @@ static int parse_in_4_mib(const char *t, size_t size) {
                 Manifest *m;
                 FILE *f = fopen("/proc/self/statm", "re");
                 struct rlimit limit;
+                char pages_text[128];
 
-                if (!f || fscanf(f, "%lu", &pages) != 1)
+                if (!f || !fgets(pages_text, sizeof(pages_text), f))
                         _exit(100);
+                pages = strtoul(pages_text, NULL, 10);
                 malloc_trim(0);
                 limit.rlim_cur = limit.rlim_max = pages * 4096 + (4u << 20);
                 if (setrlimit(RLIMIT_AS, &limit) < 0)
