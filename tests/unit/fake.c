@@ -53,8 +53,7 @@ void fake_heal(Fake *f) {
         f->calls = f->at = f->at2 = f->hits = 0;
         f->hit[0] = '\0';
         f->cancel_at = f->cancel_asked = 0;
-        f->ready = f->no_return = 0;
-        f->cancelled_late = false;
+        f->ready = f->no_return = f->asked_late = 0;
         f->slot[0] = '\0';
 }
 
@@ -86,10 +85,8 @@ static void on_no_return(void *userdata) {
 static bool on_cancelled(void *userdata) {
         Fake *f = userdata;
 
-        if (++f->cancel_asked != f->cancel_at)
-                return f->cancel_at > 0 && f->cancel_asked > f->cancel_at;
-        f->cancelled_late = f->no_return > 0;
-        return true;
+        f->asked_late += f->no_return > 0;
+        return ++f->cancel_asked >= f->cancel_at && f->cancel_at > 0;
 }
 
 static int make_dir(Fake *f, const char *name) {

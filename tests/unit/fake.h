@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* tests/unit/fake.h - a machine without Btrfs: slots and boot choice are a plain struct, quarantine
  * and state directory are real folders. Every call that the procedure makes is numbered, and call
- * number k can be told to fail, or to be the last thing that happens.  Calls into the layers beside
+ * number k can be told to fail, or to be the last thing that happens. Calls into the layers beside
  * the two backends (journal, history, stream, subvolumes) are counted too: the linker's --wrap puts
  * fake-calls.c in front of them. */
 #pragma once
@@ -62,8 +62,7 @@ typedef struct Fake {
         /* the sink */
         unsigned cancel_at,
                         cancel_asked; /* the how manieth question is answered with yes; 0: none */
-        unsigned ready, no_return;
-        bool cancelled_late;
+        unsigned ready, no_return, asked_late; /* ... behind the point of no return */
         char slot[16];
         JobSink sink;
 } Fake;
