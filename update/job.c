@@ -83,17 +83,16 @@ int job_history(Machine *m, uint64_t id, uint64_t started, const char *type, con
                 Err **reterr) {
         _cleanup_(json_freep) json_object *o = json_object_new_object();
 
-        if (!o)
+        if (!o || json_put(o, "time", json_object_new_uint64(now_realtime())) < 0 ||
+                        json_put(o, "started", json_object_new_uint64(started)) < 0 ||
+                        json_put(o, "job", json_object_new_uint64(id)) < 0 ||
+                        json_put(o, "type", json_object_new_string(type)) < 0 ||
+                        json_put(o, "slot", json_object_new_string(str_or(slot, ""))) < 0 ||
+                        json_put(o, "version", json_object_new_string(str_or(version, ""))) < 0 ||
+                        json_put(o, "status", json_object_new_int(status)) < 0 ||
+                        json_put(o, "error", json_object_new_string(error)) < 0 ||
+                        json_put(o, "message", json_object_new_string(message)) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        json_object_object_add(o, "time", json_object_new_uint64(now_realtime()));
-        json_object_object_add(o, "started", json_object_new_uint64(started));
-        json_object_object_add(o, "job", json_object_new_uint64(id));
-        json_object_object_add(o, "type", json_object_new_string(type));
-        json_object_object_add(o, "slot", json_object_new_string(str_or(slot, "")));
-        json_object_object_add(o, "version", json_object_new_string(str_or(version, "")));
-        json_object_object_add(o, "status", json_object_new_int(status));
-        json_object_object_add(o, "error", json_object_new_string(error));
-        json_object_object_add(o, "message", json_object_new_string(message));
         return history_add(m->state_fd, o, reterr);
 }
 

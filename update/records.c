@@ -16,6 +16,20 @@ const char *json_text(json_object *o, const char *key) {
                                : NULL;
 }
 
+int json_put(json_object *o, const char *key, json_object *value) {
+        if (value && json_object_object_add(o, key, value) >= 0)
+                return 0;
+        json_object_put(value);
+        return -ENOMEM;
+}
+
+static int list_add(json_object *list, json_object *borrowed) {
+        if (json_object_array_add(list, json_object_get(borrowed)) >= 0)
+                return 0;
+        json_object_put(borrowed);
+        return -ENOMEM;
+}
+
 /* A file that is too large, no file at all, or unreadable counts as empty: it is memory, not
  * truth. */
 static int lines_read(int dir_fd, const char *name, json_object **ret, Err **reterr) {
@@ -52,10 +66,14 @@ static int lines_write(int dir_fd, const char *name, json_object *list, size_t k
         f = open_memstream(&text, &size);
         if (!f)
                 return err_new(reterr, ENOMEM, "out of memory");
-        for (size_t i = n > keep ? n - keep : 0; i < n; i++)
-                fprintf(f, "%s\n",
-                                json_object_to_json_string_ext(json_object_array_get_idx(list, i),
-                                                JSON_C_TO_STRING_PLAIN));
+        for (size_t i = n > keep ? n - keep : 0; i < n; i++) {
+                const char *line = json_object_to_json_string_ext(
+                                json_object_array_get_idx(list, i), JSON_C_TO_STRING_PLAIN);
+
+                if (!line)
+                        return err_new(reterr, ENOMEM, "out of memory");
+                fprintf(f, "%s\n", line);
+        }
         if (fflush(f) != 0)
                 return err_new(reterr, ENOMEM, "out of memory");
         return file_write_at(dir_fd, name, text, size, reterr);
@@ -85,7 +103,7 @@ int history_add(int dir_fd, json_object *entry, Err **reterr) {
         n = json_object_array_length(list);
         if (n > 0 && same_event(json_object_array_get_idx(list, n - 1), entry))
                 return 0;
-        if (json_object_array_add(list, json_object_get(entry)) < 0)
+        if (list_add(list, entry) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
         r = lines_write(dir_fd, HISTORY, list, HISTORY_KEEP, reterr);
         return r < 0 ? err_add(reterr, r, "write the history") : 0;
@@ -114,8 +132,7 @@ const char *refused_reason(json_object *refused, const char *version) {
 }
 
 int refused_add(int dir_fd, const char *version, const char *reason, Err **reterr) {
-        _cleanup_(json_freep) json_object *list = NULL;
-        json_object *entry;
+        _cleanup_(json_freep) json_object *list = NULL, *entry = NULL;
         int r = lines_read(dir_fd, REFUSED, &list, reterr);
 
         if (r < 0)
@@ -123,12 +140,11 @@ int refused_add(int dir_fd, const char *version, const char *reason, Err **reter
         if (refused_reason(list, version))
                 return 0;
         entry = json_object_new_object();
-        if (!entry)
+        if (!entry || json_put(entry, "version", json_object_new_string(version)) < 0 ||
+                        json_put(entry, "reason", json_object_new_string(reason)) < 0 ||
+                        json_put(entry, "time", json_object_new_uint64(now_realtime())) < 0 ||
+                        list_add(list, entry) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        json_object_object_add(entry, "version", json_object_new_string(version));
-        json_object_object_add(entry, "reason", json_object_new_string(reason));
-        json_object_object_add(entry, "time", json_object_new_uint64(now_realtime()));
-        json_object_array_add(list, entry);
         r = lines_write(dir_fd, REFUSED, list, REFUSED_KEEP, reterr);
         return r < 0 ? err_add(reterr, r, "refuse version %s from now on", version) : 0;
 }

@@ -16,6 +16,10 @@ static inline void json_freep(json_object **o) {
 /* The value of a string member, or NULL. Borrowed. */
 const char *json_text(json_object *o, const char *key);
 
+/* Makes @value a member; takes it over, on failure too. -ENOMEM, also where @value is NULL because
+ * there was no memory for it. */
+int json_put(json_object *o, const char *key, json_object *value);
+
 /* New reference to an array, oldest first, the newest 200. Absent: empty. */
 int history_read(int dir_fd, json_object **ret, Err **reterr);
 
