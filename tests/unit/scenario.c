@@ -286,17 +286,23 @@ void assert_dump(const Scenario *s, const char *got, const char *want, const cha
                                 want, got);
 }
 
-int scenario_tests(const char *group, CMUnitTestFunction f) {
-        struct CMUnitTest *tests = calloc(n_scenarios, sizeof(*tests));
+int scenario_tests(const Treatment *treatments, size_t n) {
+        struct CMUnitTest *tests = calloc(n * n_scenarios, sizeof(*tests)), *t = tests;
         int r;
 
         if (!tests)
                 abort();
-        for (size_t i = 0; i < n_scenarios; i++)
-                tests[i] = (struct CMUnitTest){.name = scenarios[i].name,
-                                .test_func = f,
-                                .initial_state = (void *) &scenarios[i]};
-        r = _cmocka_run_group_tests(group, tests, n_scenarios, NULL, NULL);
+        for (size_t k = 0; k < n; k++)
+                for (size_t i = 0; i < n_scenarios; i++, t++) {
+                        t->name = str_printf("%s: %s", scenarios[i].name, treatments[k].name);
+                        t->test_func = treatments[k].run;
+                        t->initial_state = (void *) &scenarios[i];
+                        if (!t->name)
+                                abort();
+                }
+        r = _cmocka_run_group_tests("scenarios", tests, n * n_scenarios, NULL, NULL);
+        while (t-- > tests)
+                free((char *) t->name);
         free(tests);
         return r;
 }

@@ -27,8 +27,15 @@ int scenario_run(Fake *f, const Scenario *s, Err **reterr);
 /* recover() on a machine opened anew. */
 int scenario_recover(Fake *f, Err **reterr);
 
-/* One test of @f for each scenario, named after both. Returns what main() does. */
-int scenario_tests(const char *group, CMUnitTestFunction f);
+/* What is done to each scenario, with its name. */
+typedef struct Treatment {
+        const char *name;
+        CMUnitTestFunction run;
+} Treatment;
+
+/* One test for each treatment of each scenario, named after both, as one group: a program has one
+ * plan. Returns what main() does. */
+int scenario_tests(const Treatment *treatments, size_t n);
 
 /* Is the machine the same? @after is the one that the job leads to: of a job that deletes, what is
  * gone there may be here. */

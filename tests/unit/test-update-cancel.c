@@ -56,11 +56,14 @@ static void not_after_the_point_of_no_return(void **state) {
 }
 
 int main(void) {
+        static const Treatment treatments[] = {
+                        {"cancelled at every question", cancelled},
+                        {"asked in time", not_after_the_point_of_no_return},
+        };
         int r;
 
         fake = fake_new();
-        r = scenario_tests("cancelled at every question", cancelled);
-        r += scenario_tests("asked in time", not_after_the_point_of_no_return);
+        r = scenario_tests(treatments, ARRAY_SIZE(treatments));
         fake_free(fake);
         return r;
 }

@@ -196,11 +196,14 @@ static void the_machine_goes_down(void **state) {
 }
 
 int main(void) {
+        static const Treatment treatments[] = {
+                        {"the worker dies before every call", the_worker_dies},
+                        {"the machine goes down before every call", the_machine_goes_down},
+        };
         int r;
 
         fake = fake_new();
-        r = scenario_tests("the worker dies before every call", the_worker_dies);
-        r += scenario_tests("the machine goes down before every call", the_machine_goes_down);
+        r = scenario_tests(treatments, ARRAY_SIZE(treatments));
         fake_free(fake);
         return r;
 }

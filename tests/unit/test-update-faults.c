@@ -150,13 +150,16 @@ static void two_failures(void **state) {
 }
 
 int main(void) {
+        static const Treatment treatments[] = {
+                        {"every call fails", fails_before},
+                        {"every call fails behind its work", fails_behind},
+                        {"every call and all after it fail", everything_fails_from_there},
+                        {"every two calls fail", two_failures},
+        };
         int r;
 
         fake = fake_new();
-        r = scenario_tests("every call fails", fails_before);
-        r += scenario_tests("every call fails behind its work", fails_behind);
-        r += scenario_tests("every call and all after it fail", everything_fails_from_there);
-        r += scenario_tests("every two calls fail", two_failures);
+        r = scenario_tests(treatments, ARRAY_SIZE(treatments));
         fake_free(fake);
         return r;
 }

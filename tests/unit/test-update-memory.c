@@ -121,12 +121,15 @@ static void recovery(void **state) {
 }
 
 int main(void) {
+        static const Treatment treatments[] = {
+                        {"every allocation fails", one_allocation},
+                        {"every allocation and all after it fail", all_from_there},
+                        {"every allocation of a recovery fails", recovery},
+        };
         int r;
 
         fake = fake_new();
-        r = scenario_tests("every allocation fails", one_allocation);
-        r += scenario_tests("every allocation and all after it fail", all_from_there);
-        r += scenario_tests("every allocation of a recovery fails", recovery);
+        r = scenario_tests(treatments, ARRAY_SIZE(treatments));
         fake_free(fake);
         return r;
 }
