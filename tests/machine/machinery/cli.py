@@ -93,7 +93,8 @@ def _image(it, args):
 
 def _exec(it, args):
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    argv = it.command(command or [os.environ.get("SHELL", "/bin/sh")], args.user)
+    argv = it.command(command or [os.environ.get("SHELL", "/bin/sh")], args.user,
+                      None if args.user else os.getcwd())
     return subprocess.run(argv, env=it.environment(), check=False).returncode
 
 

@@ -234,17 +234,18 @@ class Machine:
         return dict(os.environ, PATH=boot["path"], DBUS_SYSTEM_BUS_ADDRESS=bus.ADDRESS,
                     MACHINE_ROOT=self.root, MACHINE_DIR=self.folder)
 
-    def command(self, argv, user=None):
-        """The command line that runs @argv inside, as @user where given."""
+    def command(self, argv, user=None, cwd=None):
+        """The command line that runs @argv inside, as @user where given, in the folder @cwd (/)."""
         enter = ["nsenter", f"--target={self._session()['init']}", "--mount", "--pid"]
         if user:
             entry = pwd.getpwnam(user)
             enter += [f"--setuid={entry.pw_uid}", f"--setgid={entry.pw_gid}"]
-        return [*enter, "--", *map(str, argv)]
+        there = ["env", f"--chdir={cwd}"] if cwd else []
+        return [*enter, "--", *there, *map(str, argv)]
 
-    def popen(self, *argv, user=None, **kwargs):
+    def popen(self, *argv, user=None, cwd=None, **kwargs):
         """Start a command inside the machine."""
-        return subprocess.Popen(self.command(argv, user), env=self.environment(), **kwargs)
+        return subprocess.Popen(self.command(argv, user, cwd), env=self.environment(), **kwargs)
 
     def run(self, *argv, user=None, timeout=120, stdin=subprocess.DEVNULL, **kwargs):
         """Run a command inside the machine to its end."""
