@@ -139,8 +139,8 @@ class Pair:
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("program")
-    p.add_argument("--pairs", type=int, default=int(os.environ.get("ABUPDATE_PAIRS", "200")))
-    p.add_argument("--seed", type=int, default=int(os.environ.get("ABUPDATE_SEED", time.time_ns() // 10**9 % 10**9)))
+    p.add_argument("--pairs", type=int, default=int(os.environ.get("ABUPDATE_PAIRS", "100")))
+    p.add_argument("--seed", type=int, default=int(os.environ.get("ABUPDATE_SEED", "1")))
     p.add_argument("--minutes", type=float, default=0, help="stop after so long, however many pairs")
     p.add_argument("--deny", metavar="SO", help="deny-ioctl.so: sometimes run ours as on a kernel without an ioctl")
     p.add_argument("--keep", action="store_true", help="stop at the first failure and leave the disk mounted until Enter")
