@@ -166,8 +166,8 @@ static int compare_lines(const void *a, const void *b) {
 int signed_text_add(const char *text, size_t size, const Signature *s, char **ret, Err **reterr) {
         _cleanup_(signed_text_done) SignedText t = {0};
         _cleanup_(err_freep) Err *why = NULL;
+        _cleanup_(freep) char *all = NULL; /* goes after the stream that writes it */
         _cleanup_(fclosep) FILE *f = NULL;
-        _cleanup_(freep) char *all = NULL;
         char *lines[SIGNATURES_MAX + 1] = {NULL};
         size_t n = 0, length;
         int r;

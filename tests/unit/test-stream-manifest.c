@@ -109,6 +109,7 @@ static void a12_too_large(void **state _unused_) {
         refuse_text(head, MANIFEST_HEAD_MAX + 400, ERR_BAD_MANIFEST, "fields take");
 }
 
+#if !defined(__SANITIZE_ADDRESS__)
 /* In a process of its own that can have 4 MiB more, and not a byte beyond. */
 static int parse_in_4_mib(const char *t, size_t size) {
         unsigned long pages;
@@ -137,24 +138,24 @@ static int parse_in_4_mib(const char *t, size_t size) {
         assert_true(WIFEXITED(status));
         return WEXITSTATUS(status);
 }
+#endif
 
 /* 1 MiB of chunks and nearly 64 KiB of fields: the largest that is read at all. */
 static void a12_memory_is_bounded(void **state _unused_) {
         size_t head = text_size - 2 * 65 - 1, size = 0, n = 0;
         _cleanup_(freep) char *big = malloc(MANIFEST_SIZE_MAX + 1);
 
-#if defined(__SANITIZE_ADDRESS__)
-        skip(); /* it reserves all there is */
-#endif
         memcpy(big, text, head);
         for (size = head; size < MANIFEST_HEAD_MAX - 40; n++)
                 size += (size_t) sprintf(big + size, "Z%04zu=%030d\n", n, 0);
         big[size++] = '\n';
         for (n = 0; size + 65 <= MANIFEST_SIZE_MAX; size += 65, n++)
                 memcpy(big + size, text + head + 1, 65);
-        assert_int_equal(parse_in_4_mib(big, size), EBADMSG);
         refuse_text(big, size, ERR_BAD_MANIFEST, "chunks");
+#if !defined(__SANITIZE_ADDRESS__) /* which reserves all there is */
+        assert_int_equal(parse_in_4_mib(big, size), EBADMSG);
         assert_int_equal(parse_in_4_mib(text, text_size), 0);
+#endif
 }
 
 static void a12_strange_characters(void **state _unused_) {
