@@ -52,6 +52,14 @@ def test_bad_value(case):
     case.abctl(it, "update", image)
 
 
+def test_key_twice(case):
+    """A key that stands twice in one file is told of, with the file."""
+    it = case.machine()
+    _append(it, "\\n[Boot]\\nTries=many\\n")
+    result = it.abctl("--json=short", "check")
+    case.check("Tries" in result.out and "abupdated.conf" in result.out, result)
+
+
 def test_garbage(case):
     """A configuration that is no configuration names file and line."""
     it = case.machine()
