@@ -238,7 +238,8 @@ def test_reboot_needed_exit_code(case):
 def test_progress_lines(case):
     """--progress=json is JSON Lines with phases in their order and bytes that only grow."""
     it = case.machine()
-    image = case.image(it, "2.0")
+    # long enough for a bus that tells of progress ten times a second
+    image = case.image(it, "2.0", change="head -c 60000000 /dev/urandom >usr/big")
     out = case.abctl(it, "--json=short", "update", "--progress=json", image).out
     rows = [json.loads(line) for line in out.splitlines() if line.strip()]
     phases = [row["phase"] for row in rows if row.get("phase")]
