@@ -24,7 +24,7 @@ from . import invariants, kernel, maker, worker
 from .machine import Machine
 
 TIME_LIMIT = 900
-ROOM = 3 << 30
+ROOM = 3 << 30          # what a case may need at most
 ANY = object()     # for abctl(code=): every exit code is fine
 ANY_ERROR = None    # for refused(error=): every stable name is fine
 
@@ -38,10 +38,12 @@ class Skip(Exception):
 
 
 def scratch_parent():
-    """Memory where there is enough of it, else the usual place."""
+    """Memory where there is plenty of it, for other cases run beside; else the usual place."""
     try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            free = next(int(line.split()[1]) << 10 for line in file if "MemAvailable" in line)
         room = os.statvfs("/dev/shm")
-        if room.f_bavail * room.f_frsize > ROOM:
+        if min(free // 3, room.f_bavail * room.f_frsize) > ROOM:
             return "/dev/shm"
     except FileNotFoundError:
         pass
@@ -283,15 +285,16 @@ def run_case(function, build):
         finally:
             os._exit(0)
     os.close(writer)
-    deadline = signal.alarm(0)
     signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     signal.alarm(TIME_LIMIT)
     try:
         with os.fdopen(reader, encoding="utf-8") as file:
             text = file.read()
-        os.waitpid(pid, 0)
     finally:
-        signal.alarm(deadline)
+        signal.alarm(0)
+        os.kill(pid, signal.SIGKILL)                # done or not; its machines end with it
+        os.waitpid(pid, 0)
         shutil.rmtree(tmp, ignore_errors=True)
     if not text:
         return [f"the case died or took more than {TIME_LIMIT} s"], None, ""
