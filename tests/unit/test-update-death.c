@@ -68,9 +68,9 @@ static void image_put(const Image *i) {
 }
 
 /* What dies frees nothing. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void) {
-        return "detect_leaks=0";
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void) {
+        return 1;
 }
 
 /* Runs @what, which is dead at call @k: nothing after that happens, as if its process were gone.
