@@ -20,14 +20,15 @@ void plan_done(Plan *p) {
 }
 
 SpaceNeed plan_space(const FsSpace *space, uint64_t image_bytes, uint64_t min_free) {
+        /* a size that is none: too large for any disk, too small to wrap round even four times */
+        const uint64_t most = UINT64_MAX / 16;
+        const uint64_t image = image_bytes < most ? image_bytes : most;
         SpaceNeed n = {
-                        .data = image_bytes + min_free,
-                        .metadata = image_bytes / METADATA_SHARE + METADATA_BASE,
+                        .data = image + (min_free < most ? min_free : most),
+                        .metadata = image / METADATA_SHARE + METADATA_BASE,
         };
         uint64_t raw = 0;
 
-        if (n.data < image_bytes) /* a size that is no size */
-                n.data = UINT64_MAX / 4;
         if (n.metadata > space->metadata_free)
                 raw += (n.metadata - space->metadata_free) * space->metadata_copies;
         if (n.data > space->data_free)
