@@ -34,7 +34,7 @@ static void assert_settled(const Scenario *s, const Ends *ends, const char *now,
         fake_assert_bootable(fake);
 }
 
-/* Runs @what with allocation @n failing: it says so, or does without. Was there such an allocation? */
+/* Runs @what with allocation @n failing: it says so, or does without. Was there such a one? */
 static bool short_of_memory(int (*what)(const Scenario *s, Err **reterr), const Scenario *s,
                 unsigned n, bool from, int *ret) {
         _cleanup_(err_freep) Err *err = NULL;
