@@ -47,12 +47,14 @@ static bool retention_keeps(const Config *c, const Facts *f, const Slot *s, unsi
         }
 }
 
-/* Proven slots, not running, that were proven after @s. */
+/* Proven slots that were proven after @s, and that neither run nor boot next: those are kept anyway,
+ * and once they run something has to be beside them. */
 static unsigned count_newer_good(const Facts *f, const Slot *s) {
         unsigned n = 0;
 
         slots_foreach (o, f->slots)
-                if (o->state == SLOT_GOOD && !o->booted && !o->pinned && o->blessed > s->blessed)
+                if (o->state == SLOT_GOOD && !o->booted && o != facts_next(f) && !o->pinned &&
+                                o->blessed > s->blessed)
                         n++;
         return n;
 }

@@ -264,6 +264,8 @@ static int fake_facts(
                 if (s->boot_key == d->default_key && str_set(&f.next, s->id) < 0)
                         return err_new(reterr, ENOMEM, "out of memory");
         f.next_known = f.next != NULL;
+        if (the_fake->problem && str_set(&f.problem, the_fake->problem) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
         if (*d->trial.target && d->trial.target_key == d->default_key) {
                 f.tries_left = (int) d->trial.tries;
                 r = str_set(&f.trial, d->trial.target);

@@ -147,6 +147,9 @@ void fake_reset(Fake *f) {
         f->disk->boots = 1;
         fake_heal(f);
         f->job = 7;
+        f->keep = 1;
+        f->verification = VERIFICATION_NONE;
+        f->problem = NULL;
         f->image.name = "sys-9";
         f->image.version = "9.0";
         f->image.second = NULL;
@@ -221,8 +224,8 @@ Machine *fake_machine(Fake *f) {
         assert_true(m && c && slots && boot);
         c->backend = strdup("fake");
         c->boot = strdup("fake");
-        c->verification = VERIFICATION_NONE;
-        c->keep = 1;
+        c->verification = f->verification;
+        c->keep = f->keep;
         c->tries = 3;
         slots->ops = &fake_slot_ops;
         boot->ops = &fake_boot_ops;

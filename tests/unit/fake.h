@@ -52,6 +52,11 @@ typedef struct Fake {
         unsigned at, at2, calls, hits;
         char hit[32]; /* name of the first call that failed */
 
+        /* configuration, and what the loader has against it */
+        unsigned keep;
+        Verification verification;
+        const char *problem;
+
         /* the image that stream_open() finds */
         struct {
                 const char *name, *version; /* version NULL: its tree does not say */
