@@ -217,7 +217,7 @@ static void a_program_is_run(void **state _unused_) {
 }
 
 static void a_program_gets_what_it_is_given(void **state _unused_) {
-        _cleanup_(freep) char *script = NULL, *text = NULL, *long_line = NULL;
+        _cleanup_(freep) char *script = NULL, *text = NULL;
         const char *argv[] = {"sh", "-c", NULL, NULL};
         int given, other, fds[] = {-1, -1};
         Err *e = NULL;
