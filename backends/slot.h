@@ -57,7 +57,9 @@ bool slot_proven(const Slot *s);
 /* The most recently proven slot that is still good and is not @except (may be NULL). */
 Slot *slot_newest_good(const SlotList *l, const Slot *except);
 
-#define slots_foreach(s, list) for (Slot *s = (list)->slots; s < (list)->slots + (list)->n; s++)
+/* An empty list may have no array: nothing is added to NULL. */
+#define slots_foreach(s, list)                                                                     \
+        for (Slot *s = (list)->slots, *s##_end = s ? s + (list)->n : s; s != s##_end; s++)
 
 /* The text of slot.conf, and back. The reader gives errors with the line; what it does not know
  * it ignores. */

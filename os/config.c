@@ -330,8 +330,10 @@ static int load_files(Config *c, const char *root, Err **reterr) {
         if (!vendor || !admin)
                 return err_new(reterr, ENOMEM, "out of memory");
         e = econf_readDirsHistory(&files, &n, vendor, admin, "abupdated", "conf", "=", "#");
-        if (e == ECONF_NOFILE)
+        if (e == ECONF_NOFILE) {
+                free(files); /* older libraries leave an empty list behind */
                 return 0;
+        }
         if (e == ECONF_NOMEM)
                 return err_new(reterr, ENOMEM, "out of memory");
         if (e != ECONF_SUCCESS) {
