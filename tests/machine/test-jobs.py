@@ -94,6 +94,7 @@ def test_two_clients(case):
             case.abctl(it, verb)
         case.check(time.monotonic() - started < 5, "looking takes long while a job runs")
         case.abctl(it, "cancel")
+        case.wait("the end of the job", lambda: not case.jobs(it))
     case.sound(it, ["1.0"])
 
 

@@ -238,9 +238,10 @@ def test_reboot_needed_exit_code(case):
 def test_progress_lines(case):
     """--progress=json is JSON Lines with phases in their order and bytes that only grow."""
     it = case.machine()
-    # long enough for a bus that tells of progress ten times a second
-    image = case.image(it, "2.0", change="head -c 60000000 /dev/urandom >usr/big")
-    out = case.abctl(it, "--json=short", "update", "--progress=json", image).out
+    image = case.image(it, "2.0", change="head -c 6000000 /dev/urandom >usr/big")
+    # the bus tells of progress ten times a second: writing has to take longer
+    slowly = f"head -c 3000000 {image}; sleep 0.5; tail -c +3000001 {image}"
+    out = it.run("sh", "-c", f"({slowly}) | abctl --json=short update --progress=json -").out
     rows = [json.loads(line) for line in out.splitlines() if line.strip()]
     phases = [row["phase"] for row in rows if row.get("phase")]
     order = ["check", "prepare", "write", "verify", "place", "arm"]
