@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <openssl/evp.h>
+#include <zstd.h>
+
+#include "stream/pack.h"
+
+/* As many lines of 65 bytes as fit beside the fields. */
+#define CHUNKS_MAX ((MANIFEST_SIZE_MAX - MANIFEST_HEAD_MAX) / 65)
+#define LEVEL_MAX  19
+#define WORKERS    2 /* any number above 0 gives the same bytes */
+
+struct Pack {
+        int fd;
+        Compression compression;
+        ZSTD_CCtx *zstd;
+        uint8_t *out;
+        EVP_MD_CTX *ctx;
+        uint64_t plain, written;
+        size_t n_chunks;
+        uint8_t (*chunks)[MANIFEST_DIGEST_SIZE];
+};
+
+Pack *pack_free(Pack *p) {
+        if (p) {
+                ZSTD_freeCCtx(p->zstd);
+                EVP_MD_CTX_free(p->ctx);
+                free(p->out);
+                free(p->chunks);
+                free(p);
+        }
+        return NULL;
+}
+
+static int start_zstd(Pack *p, int level, Err **reterr) {
+        if (level < 1 || level > LEVEL_MAX)
+                return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
+                                "levels of zstd go from 1 to %d here: machines unpack with little "
+                                "memory",
+                                LEVEL_MAX);
+        p->zstd = ZSTD_createCCtx();
+        p->out = malloc(ZSTD_CStreamOutSize());
+        if (!p->zstd || !p->out ||
+                        ZSTD_isError(ZSTD_CCtx_setParameter(
+                                        p->zstd, ZSTD_c_compressionLevel, level)) ||
+                        ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_checksumFlag, 1)))
+                return err_new(reterr, ENOMEM, "cannot pack with zstd");
+        /* a build of zstd without threads packs with one */
+        (void) ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_nbWorkers, WORKERS);
+        return 0;
+}
+
+int pack_new(int fd, Compression compression, int level, Pack **ret, Err **reterr) {
+        _cleanup_(pack_freep) Pack *p = calloc(1, sizeof(*p));
+        int r = 0;
+
+        if (!p)
+                return err_new(reterr, ENOMEM, "out of memory");
+        p->fd = fd;
+        p->compression = compression;
+        p->ctx = EVP_MD_CTX_new();
+        if (!p->ctx || EVP_DigestInit_ex(p->ctx, EVP_sha256(), NULL) != 1)
+                return err_new(reterr, ENOMEM, "SHA-256 is not available");
+        if (compression == COMPRESSION_ZSTD)
+                r = start_zstd(p, level, reterr);
+        else if (compression != COMPRESSION_NONE)
+                r = err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
+                                "images are packed with zstd or not at all");
+        if (r < 0)
+                return r;
+        *ret = MOVE(p);
+        return 0;
+}
+
+uint64_t pack_plain(const Pack *p) {
+        return p->plain;
+}
+
+static int end_chunk(Pack *p, Err **reterr) {
+        uint8_t(*more)[MANIFEST_DIGEST_SIZE];
+
+        if (p->n_chunks == CHUNKS_MAX)
+                return err_kind(reterr, ERR_LIMIT_EXCEEDED, EFBIG,
+                                "the image has more than %u MiB, the most that a manifest can "
+                                "describe; pack it with --compress=zstd",
+                                CHUNKS_MAX);
+        more = reallocarray(p->chunks, p->n_chunks + 1, sizeof(*more));
+        if (!more)
+                return err_new(reterr, ENOMEM, "out of memory");
+        p->chunks = more;
+        if (EVP_DigestFinal_ex(p->ctx, more[p->n_chunks++], NULL) != 1 ||
+                        EVP_DigestInit_ex(p->ctx, EVP_sha256(), NULL) != 1)
+                return err_new(reterr, EIO, "compute SHA-256");
+        return 0;
+}
+
+static int put(Pack *p, const uint8_t *data, size_t size, Err **reterr) {
+        while (size > 0) {
+                size_t room = MANIFEST_CHUNK_SIZE - (size_t) (p->written % MANIFEST_CHUNK_SIZE);
+                ssize_t n = write(p->fd, data, size < room ? size : room);
+                int r;
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0)
+                        return err_sys(reterr, errno, "write the image");
+                if (EVP_DigestUpdate(p->ctx, data, (size_t) n) != 1)
+                        return err_new(reterr, EIO, "compute SHA-256");
+                p->written += (uint64_t) n;
+                data += n;
+                size -= (size_t) n;
+                r = p->written % MANIFEST_CHUNK_SIZE == 0 ? end_chunk(p, reterr) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int squeeze(Pack *p, const void *data, size_t size, ZSTD_EndDirective end, Err **reterr) {
+        ZSTD_inBuffer in = {data, size, 0};
+        size_t left;
+
+        do {
+                ZSTD_outBuffer out = {p->out, ZSTD_CStreamOutSize(), 0};
+                int r;
+
+                left = ZSTD_compressStream2(p->zstd, &out, &in, end);
+                if (ZSTD_isError(left))
+                        return err_new(reterr, EIO, "pack: %s", ZSTD_getErrorName(left));
+                r = put(p, p->out, out.pos, reterr);
+                if (r < 0)
+                        return r;
+        } while (in.pos < in.size || (end == ZSTD_e_end && left > 0));
+        return 0;
+}
+
+int pack_add(Pack *p, const void *data, size_t size, Err **reterr) {
+        p->plain += size;
+        return p->zstd ? squeeze(p, data, size, ZSTD_e_continue, reterr)
+                       : put(p, data, size, reterr);
+}
+
+int pack_end(Pack *p, Manifest *m, Err **reterr) {
+        int r = p->zstd ? squeeze(p, NULL, 0, ZSTD_e_end, reterr) : 0;
+
+        if (r >= 0 && p->written % MANIFEST_CHUNK_SIZE != 0)
+                r = end_chunk(p, reterr);
+        if (r >= 0 && fdatasync(p->fd) < 0)
+                r = err_sys(reterr, errno, "write the image");
+        if (r < 0)
+                return r;
+        m->payload_size = p->written;
+        m->stream_size = p->plain;
+        m->compression = p->compression;
+        m->n_chunks = p->n_chunks;
+        m->chunks = MOVE(p->chunks);
+        return 0;
+}
