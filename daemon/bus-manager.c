@@ -31,6 +31,8 @@ static int image_call(Manager *m, sd_bus_message *call, JobType type, sd_bus_err
                         {"reinstall", 'b'},
                         {"detach", 'b'},
                         {"size", 't'},
+                        {"manifest", 'h'},
+                        {"allow-downgrade", 'b'},
                         {NULL, 0},
         };
         _cleanup_(request_freep) Request *r = NULL;
@@ -46,8 +48,11 @@ static int image_call(Manager *m, sd_bus_message *call, JobType type, sd_bus_err
                 k = call_text(r, "name", name, e);
         if (k >= 0)
                 k = call_options(call, options, r, e);
-        if (k >= 0)
+        if (k >= 0) {
                 r->at_end = type == JOB_PLAN;
+                if (json_object_get_boolean(json_object_object_get(r->order, "allow-downgrade")))
+                        r->action = API_ACTION_DOWNGRADE;
+        }
         return end_call(&r, k);
 }
 

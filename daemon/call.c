@@ -48,18 +48,29 @@ int call_bool(Request *r, const char *key, bool value, sd_bus_error *e) {
         return add(r, key, json_object_new_boolean(value), e);
 }
 
-int call_image(Request *r, int fd, sd_bus_error *e) {
-        int flags = fcntl(fd, F_GETFL);
+static int copy_readable(int fd, const char *what, int *ret, sd_bus_error *e) {
+        int flags = fcntl(fd, F_GETFL), copy;
 
         if (flags < 0)
                 return sd_bus_error_set_errno(e, errno);
         if ((flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
-                return bus_error(e, ERR_BAD_INPUT, "the image was not opened for reading");
+                return bus_error(e, ERR_BAD_INPUT, "the %s was not opened for reading", what);
 
-        r->image = fcntl(fd, F_DUPFD_CLOEXEC, 5);
-        if (r->image < 0)
+        copy = fcntl(fd, F_DUPFD_CLOEXEC, 5);
+        if (copy < 0)
                 return sd_bus_error_set_errno(e, errno);
+        *ret = copy;
         return 0;
+}
+
+int call_image(Request *r, int fd, sd_bus_error *e) {
+        return copy_readable(fd, "image", &r->image, e);
+}
+
+int call_manifest(Request *r, int fd, sd_bus_error *e) {
+        int k = copy_readable(fd, "manifest", &r->manifest, e);
+
+        return k < 0 ? k : call_bool(r, "manifest", true, e);
 }
 
 static int read_value(sd_bus_message *m, const CallOption *o, Request *r, sd_bus_error *e) {
@@ -89,6 +100,9 @@ static int read_value(sd_bus_message *m, const CallOption *o, Request *r, sd_bus
         case 's':
                 k = sd_bus_message_read(m, "v", "s", &s);
                 return k < 0 ? k : call_text(r, o->key, s, e);
+        case 'h':
+                k = sd_bus_message_read(m, "v", "h", &b);
+                return k < 0 ? k : call_manifest(r, b, e);
         case 't':
                 k = sd_bus_message_read(m, "v", "t", &t);
                 return k < 0 ? k : add(r, o->key, json_object_new_uint64(t), e);

@@ -285,8 +285,8 @@ int job_start(sd_event *event, const JobSpec *spec, const JobOps *ops, void *use
         theirs = pair[1];
         r = send_order(j->socket, spec, reterr);
         if (r >= 0)
-                r = spawn_worker(
-                                spec->program, spec->root, theirs, spec->image_fd, &j->pid, reterr);
+                r = spawn_worker(spec->program, spec->root, theirs, spec->image_fd,
+                                spec->manifest_fd, &j->pid, reterr);
         if (r < 0)
                 return r;
         r = watch_worker(event, j);

@@ -46,6 +46,7 @@ typedef struct JobSpec {
         const char *root;    /* NULL: the machine itself */
         json_object *order;  /* options of the type; "type" and "job" are added; borrowed */
         int image_fd;        /* borrowed, -1 for none */
+        int manifest_fd;     /* the same */
 } JobSpec;
 
 /* Public members are for reading. */

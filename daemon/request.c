@@ -31,7 +31,7 @@ int request_new(Manager *m, sd_bus_message *call, const char *action, Request **
 
         if (!r)
                 return -ENOMEM;
-        r->image = -1;
+        r->image = r->manifest = -1;
         r->uid = (uid_t) -1;
         r->action = action;
         r->order = json_object_new_object();
@@ -73,6 +73,7 @@ Request *request_free(Request *r) {
         sd_bus_message_unref(r->call);
         json_object_put(r->order);
         fd_close(r->image);
+        fd_close(r->manifest);
         free(r->caller);
         free(r);
         return NULL;

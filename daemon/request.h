@@ -17,10 +17,10 @@ struct Request {
         bool cancel; /* Cancel of job @target, not a job of its own */
         uint64_t target;
         JobType type;
-        json_object *order; /* what the worker will get; also what polkit is shown */
-        int image;
-        bool at_end; /* answered when the job has ended */
-        bool detach; /* the job goes on without its caller */
+        json_object *order;  /* what the worker will get; also what polkit is shown */
+        int image, manifest; /* -1: none */
+        bool at_end;         /* answered when the job has ended */
+        bool detach;         /* the job goes on without its caller */
 
         sd_bus_slot *query, *watch, *presence;
         Auth *auth;

@@ -179,6 +179,7 @@ static int start(Manager *m, JobType type, Request *owner, Err **reterr) {
                         .root = m->root,
                         .order = owner ? owner->order : NULL,
                         .image_fd = owner ? owner->image : -1,
+                        .manifest_fd = owner ? owner->manifest : -1,
         };
         int r;
 
@@ -187,8 +188,10 @@ static int start(Manager *m, JobType type, Request *owner, Err **reterr) {
                 return r;
         m->next_id++;
         m->owner = owner;
-        if (owner)
+        if (owner) {
                 owner->image = fd_close(owner->image);
+                owner->manifest = fd_close(owner->manifest);
+        }
         publish_job_added(m);
         event_job_started(m->job, owner ? owner->uid : 0);
         return 0;

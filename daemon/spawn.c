@@ -20,32 +20,34 @@ static const char *const private_environment[] = {
                 "DBUS_SYSTEM_BUS_ADDRESS",
 };
 
-/* Moves *@socket and @image to their numbers and closes everything above. Both are moved out of the way first: either may
- * have the number of the other. *@socket is where one can answer, at any time. */
-static int arrange_fds(int *socket, int image) {
-        int null, last = WORKER_SOCKET_FD, fd;
+/* Moves *@socket, @image and @manifest to their numbers and closes everything else. All are moved out of the way first:
+ * each may have the number of another. *@socket is where one can answer, at any time. */
+static int arrange_fds(int *socket, int image, int manifest) {
+        int null, fd, *const given[] = {&image, &manifest};
+        static const int wanted[] = {WORKER_IMAGE_FD, WORKER_MANIFEST_FD};
 
-        fd = fcntl(*socket, F_DUPFD, WORKER_IMAGE_FD + 1);
+        fd = fcntl(*socket, F_DUPFD, WORKER_MANIFEST_FD + 1);
         if (fd < 0)
                 return -errno;
         *socket = fd;
-        if (image >= 0) {
-                image = fcntl(image, F_DUPFD, WORKER_IMAGE_FD + 1);
-                if (image < 0)
-                        return -errno;
-        }
+        for (size_t i = 0; i < ARRAY_SIZE(given); i++)
+                if (*given[i] >= 0) {
+                        *given[i] = fcntl(*given[i], F_DUPFD, WORKER_MANIFEST_FD + 1);
+                        if (*given[i] < 0)
+                                return -errno;
+                }
 
         null = open("/dev/null", O_RDWR | O_CLOEXEC);
         if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
                         dup2(*socket, WORKER_SOCKET_FD) < 0)
                 return -errno;
         *socket = WORKER_SOCKET_FD;
-        if (image >= 0) {
-                if (dup2(image, WORKER_IMAGE_FD) < 0)
+        for (size_t i = 0; i < ARRAY_SIZE(given); i++)
+                if (*given[i] < 0)
+                        close(wanted[i]);
+                else if (dup2(*given[i], wanted[i]) < 0)
                         return -errno;
-                last = WORKER_IMAGE_FD;
-        }
-        return close_range((unsigned) last + 1, ~0U, /* flags= */ 0) < 0 ? -errno : 0;
+        return close_range(WORKER_MANIFEST_FD + 1, ~0U, /* flags= */ 0) < 0 ? -errno : 0;
 }
 
 static int reset_signals(void) {
@@ -58,8 +60,8 @@ static int reset_signals(void) {
 }
 
 /* In the child; returns only when it failed. */
-static int become_worker(
-                const char *program, const char *root, int *socket, int image, pid_t parent) {
+static int become_worker(const char *program, const char *root, int *socket, int image,
+                int manifest, pid_t parent) {
         _cleanup_(freep) char *root_option = NULL;
         const char *argv[4] = {"abupdated", "--worker", NULL, NULL};
         int r;
@@ -82,7 +84,7 @@ static int become_worker(
                 unsetenv(private_environment[i]);
         r = reset_signals();
         if (r >= 0)
-                r = arrange_fds(socket, image);
+                r = arrange_fds(socket, image, manifest);
         if (r < 0)
                 return r;
 
@@ -90,8 +92,8 @@ static int become_worker(
         return -errno;
 }
 
-int spawn_worker(const char *program, const char *root, int socket, int image, pid_t *ret,
-                Err **reterr) {
+int spawn_worker(const char *program, const char *root, int socket, int image, int manifest,
+                pid_t *ret, Err **reterr) {
         pid_t parent = getpid(), pid;
         char text[512];
         int r;
@@ -104,7 +106,7 @@ int spawn_worker(const char *program, const char *root, int socket, int image, p
                 return 0;
         }
 
-        r = become_worker(program, root, &socket, image, parent);
+        r = become_worker(program, root, &socket, image, manifest, parent);
         (void) snprintf(text, sizeof(text),
                         "{\"msg\":\"result\",\"code\":%i,\"kind\":\"Failed\","
                         "\"text\":\"cannot run the worker: %s\"}",

@@ -6,8 +6,8 @@
 
 #include "base/err.h"
 
-/* @program with --worker and, unless NULL, --root=@root; @socket and @image (or -1) are borrowed and become descriptors
- * 3 and 4, stdout joins stderr, nothing else is inherited. The worker leads a session and process group of its own and gets
- * SIGTERM when this process dies. A program that cannot be executed says so in a result packet. */
-int spawn_worker(const char *program, const char *root, int socket, int image, pid_t *ret,
-                Err **reterr);
+/* @program with --worker and, unless NULL, --root=@root; @socket, @image and @manifest (or -1) are borrowed and become
+ * descriptors 3, 4 and 5, stdout joins stderr, nothing else is inherited. The worker leads a session and process group of
+ * its own and gets SIGTERM when this process dies. A program that cannot be executed says so in a result packet. */
+int spawn_worker(const char *program, const char *root, int socket, int image, int manifest,
+                pid_t *ret, Err **reterr);

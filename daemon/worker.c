@@ -77,9 +77,11 @@ static int do_update(Work *w, bool dry_run, Err **reterr) {
                         .accept = json_text(w->order, "accept"),
                         .arm = order_bool(w->order, "arm", true),
                         .reinstall = order_bool(w->order, "reinstall", false),
+                        .allow_downgrade = order_bool(w->order, "allow-downgrade", false),
         };
+        int manifest_fd = order_bool(w->order, "manifest", false) ? WORKER_MANIFEST_FD : -1;
         json_object *steps;
-        int r = job_update(&w->job, WORKER_IMAGE_FD, &options, dry_run, &plan, reterr);
+        int r = job_update(&w->job, WORKER_IMAGE_FD, manifest_fd, &options, dry_run, &plan, reterr);
 
         if (r < 0 || !dry_run)
                 return r;

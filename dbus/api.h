@@ -12,8 +12,9 @@
 #define API_ERROR_PREFIX      "org.abupdate1.Error."
 
 /* polkit actions: one per class of calls */
-#define API_ACTION_UPDATE   "org.abupdate1.update"
-#define API_ACTION_ROLLBACK "org.abupdate1.rollback"
-#define API_ACTION_MARK     "org.abupdate1.mark"
-#define API_ACTION_PRUNE    "org.abupdate1.prune"
-#define API_ACTION_CANCEL   "org.abupdate1.cancel"
+#define API_ACTION_UPDATE    "org.abupdate1.update"
+#define API_ACTION_DOWNGRADE "org.abupdate1.downgrade"
+#define API_ACTION_ROLLBACK  "org.abupdate1.rollback"
+#define API_ACTION_MARK      "org.abupdate1.mark"
+#define API_ACTION_PRUNE     "org.abupdate1.prune"
+#define API_ACTION_CANCEL    "org.abupdate1.cancel"

@@ -2,13 +2,14 @@
 /* dbus/worker-api.h - what passes between a worker process and whoever started it (the daemon, or abctl --offline).
  *
  * One worker is one job: `abupdated --worker [--root=DIR]`, with a SOCK_SEQPACKET socket as descriptor 3 and, where
- * the job has an image, the image as descriptor 4. Every message is one packet with one JSON object. The first
- * packet goes to the worker and is the order:
+ * the job has an image, the image as descriptor 4 and its manifest as descriptor 5. Every message is one packet with one
+ * JSON object. The first packet goes to the worker and is the order:
  *
  *   {"type":"update","job":7,"name":"image.send","size":1234, ...options of the type...}
  *
  * Types and their options (all strings but where said; absent means default):
- *   update    name, size (bytes of the image when known), arm (bool), version, accept, reinstall (bool)
+ *   update    name, size (bytes of the image when known), arm (bool), version, accept, reinstall (bool),
+ *             allow-downgrade (bool), manifest (bool: there is a descriptor 5)
  *   plan      as update; changes nothing and ends with "steps"
  *   rollback  slot ("" = the last good one)
  *   mark      slot ("" = booted), verdict good|bad, reason
@@ -52,6 +53,7 @@
  */
 #pragma once
 
-#define WORKER_SOCKET_FD  3
-#define WORKER_IMAGE_FD   4
-#define WORKER_PACKET_MAX (128 * 1024)
+#define WORKER_SOCKET_FD   3
+#define WORKER_IMAGE_FD    4
+#define WORKER_MANIFEST_FD 5
+#define WORKER_PACKET_MAX  (128 * 1024)

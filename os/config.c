@@ -81,6 +81,19 @@ static int parse_verification(Config *c, const char *v) {
         return 0;
 }
 
+static int parse_threshold(Config *c, const char *v) {
+        uint64_t n;
+
+        if (parse_u64(v, &n) < 0 || n < 1 || n > 16)
+                return -EINVAL;
+        c->threshold = (unsigned) n;
+        return 0;
+}
+
+static int parse_epoch(Config *c, const char *v) {
+        return parse_u64(v, &c->epoch) < 0 || c->epoch > INT64_MAX ? -EINVAL : 0;
+}
+
 static int parse_state_directory(Config *c, const char *v) {
         return path_normal(v) && v[1] ? str_set(&c->state_directory, v + 1) : -EINVAL;
 }
@@ -182,6 +195,8 @@ static const struct {
                 {"Update", "Backend", parse_backend, "snapshot or none"},
                 {"Update", "Boot", parse_boot, "default-subvolume or none"},
                 {"Update", "Verification", parse_verification, "signature or none"},
+                {"Update", "Threshold", parse_threshold, "a number from 1 to 16"},
+                {"Update", "Epoch", parse_epoch, "a number below 2^63"},
                 {"Update", "StateDirectory", parse_state_directory,
                                 "an absolute path without '..'"},
                 {"Update", "StallTimeout", parse_stall, "seconds, at most 86400; 0 waits for ever"},
@@ -354,6 +369,7 @@ static int load_files(Config *c, const char *root, Err **reterr) {
 static int set_defaults(Config *c) {
         c->verification = VERIFICATION_SIGNATURE;
         c->stall_usec = 60 * USEC_PER_SEC;
+        c->threshold = 1;
         c->keep = 2;
         c->tries = 3;
         c->min_free = UINT64_C(64) << 20;

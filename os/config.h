@@ -27,6 +27,8 @@ typedef struct Config {
         char *backend;
         char *boot;
         Verification verification;
+        unsigned threshold;    /* different keys that must have signed */
+        uint64_t epoch;        /* no image of an earlier one is installed */
         char *state_directory; /* below the machine's root; NULL: where the backend keeps it */
         uint64_t stall_usec;   /* StallTimeout= */
         /* [Snapshot] */

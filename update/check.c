@@ -3,6 +3,7 @@
 
 #include "os/btrfs.h"
 #include "update/jobs.h"
+#include "update/trust.h"
 
 void finding_list_done(FindingList *l) {
         for (size_t i = 0; i < l->n; i++) {
@@ -37,6 +38,7 @@ static int add(FindingList *l, const char *severity, const char *subject, const 
 }
 
 static int check_configuration(const Machine *m, FindingList *l) {
+        _cleanup_(freep) char *trust = trust_problem(m);
         int r = 0;
 
         for (char **w = m->config->warnings; r >= 0 && w && *w; w++)
@@ -45,6 +47,11 @@ static int check_configuration(const Machine *m, FindingList *l) {
                 r = add(l, "warning", "configuration",
                                 "set Verification=signature in [Update] and install keys",
                                 "Verification=none: images are installed without a signature");
+        if (r >= 0 && trust)
+                r = add(l, "error", "configuration",
+                                "put the maker's key into /etc/abupdate/keys.d/NAME.pem and say "
+                                "what this machine is with Compatible= in [Update]",
+                                "%s", trust);
         return r;
 }
 

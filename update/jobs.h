@@ -25,9 +25,10 @@ void finding_list_done(FindingList *l);
  * Repeatable; needs no more than a second. */
 int recover(Machine *m, Err **reterr);
 
-/* Installs the image on @image_fd. @dry_run: fills @ret_plan and changes nothing. */
-int job_update(Job *j, int image_fd, const UpdateOptions *options, bool dry_run, Plan *ret_plan,
-                Err **reterr);
+/* Installs the image on @image_fd, for which the manifest on @manifest_fd (-1: none) vouches. @dry_run: fills @ret_plan and
+ * changes nothing. */
+int job_update(Job *j, int image_fd, int manifest_fd, const UpdateOptions *options, bool dry_run,
+                Plan *ret_plan, Err **reterr);
 
 int job_rollback(Job *j, const char *slot, Err **reterr);
 int job_mark_good(Job *j, const char *slot, Err **reterr);

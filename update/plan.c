@@ -108,9 +108,8 @@ int plan_check_version(const Facts *f, const char *version, const UpdateOptions 
         return 0;
 }
 
-static int check_space(
-                const Config *c, const FsSpace *space, const UpdateOptions *o, Err **reterr) {
-        SpaceNeed need = plan_space(space, o->size, c->min_free);
+static int check_space(const Config *c, const FsSpace *space, uint64_t bytes, Err **reterr) {
+        SpaceNeed need = plan_space(space, bytes, c->min_free);
         char text[4][16];
 
         if (need.short_of == 0)
@@ -160,7 +159,8 @@ int plan_update(const Config *config, const Facts *facts, uint64_t last_slot, co
         if (r >= 0 && p.version)
                 r = plan_check_version(facts, p.version, options, reterr);
         if (r >= 0)
-                r = check_space(config, space, options, reterr);
+                r = check_space(config, space, image->bytes > 0 ? image->bytes : options->size,
+                                reterr);
         if (r < 0)
                 return r;
 

@@ -11,13 +11,15 @@ typedef struct UpdateOptions {
         const char *version; /* instead of what the image says; NULL: what it says */
         const char *accept;  /* this version although it is refused; may be NULL */
         bool arm;
-        bool reinstall; /* although this version is here */
+        bool reinstall;       /* although this version is here */
+        bool allow_downgrade; /* although a newer one has proven itself */
 } UpdateOptions;
 
 /* What the head of the image says. */
 typedef struct ImageFacts {
         const char *subvolume; /* name of the first */
         bool incremental;
+        uint64_t bytes; /* of file data that it brings; 0: not known, at most the size of the image */
 } ImageFacts;
 
 typedef struct PlanStep {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Verdicts and ways back: rollback, mark good, mark bad. Each ends with the facts that status
  * shows and that keep a version away which did not prove itself. */
+#include "update/epoch.h"
 #include "update/jobs.h"
 #include "update/records.h"
 #include "update/slot-steps.h"
@@ -155,6 +156,8 @@ static int step_bless(Job *j, void *context _unused_, Err **reterr) {
 
         if (r >= 0)
                 r = refused_remove(j->m->state_fd, s->version, reterr);
+        if (r >= 0)
+                r = epoch_raise(j->m->state_fd, s->epoch, reterr);
         if (r >= 0 && j->m->boot->ops->bless)
                 r = j->m->boot->ops->bless(j->m->boot, s, reterr);
         return r;

@@ -84,7 +84,7 @@ static void transaction_open(Fake *f) {
 static int update(Job *j, const UpdateOptions *o, Err **reterr) {
         Plan plan = {0};
 
-        return job_update(j, -1, o, /* dry_run= */ false, &plan, reterr);
+        return job_update(j, -1, -1, o, /* dry_run= */ false, &plan, reterr);
 }
 
 static int run_update(Job *j, Err **reterr) {

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* update/trust.h - a manifest as it came from anybody becomes one that this machine's keys vouch for. */
+#pragma once
+
+#include "stream/manifest.h"
+#include "update/machine.h"
+
+typedef struct TrustArgs {
+        Machine *m;
+        int fd; /* of the manifest; read whole, once */
+        void *userdata;
+        bool (*cancelled)(void *userdata); /* also while nothing comes */
+} TrustArgs;
+
+/* With Verification=none the signatures are not looked at; everything else is. Errors: those of keyring_load(),
+ * signed_text_split(), keyring_verify(), manifest_parse(), ERR_STALLED, ERR_BAD_INPUT, ERR_CANCELLED. */
+int trust_read(const TrustArgs *args, Manifest **ret, Err **reterr);
+
+/* The time for certificates and ValidUntil=, in seconds: the clock, but never before the running system was built. A clock
+ * that was never set can so neither stop an update nor bring back what ran out before that. */
+uint64_t trust_now(const Machine *m);
+
+/* Could anything be installed? NULL, or why not as a sentence, new string. */
+char *trust_problem(const Machine *m);
