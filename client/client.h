@@ -36,13 +36,27 @@ typedef enum ProgressMode {
         _PROGRESS_MODE_INVALID = -EINVAL,
 } ProgressMode;
 
+/* The values of an option that may be given several times, in their order. */
+#define OPTION_LIST_MAX 64
+typedef struct OptionList {
+        size_t n;
+        const char *values[OPTION_LIST_MAX];
+} OptionList;
+
 /* Every option of every verb; the tables in main.c say which verb takes which. Strings are borrowed from argv. */
 typedef struct Options {
         bool help, version, quiet, no_pager, no_ask_password, json_auto, offline;
         const char *json, *host, *root;
 
         bool dry_run, no_arm, reboot, detach, reinstall, exit_code, in_place;
-        const char *accept, *as, *progress, *retries, *reason, *lines;
+        const char *accept, *as, *progress, *retries, *reason, *lines, *manifest;
+        bool allow_downgrade;
+
+        /* image */
+        bool passphrase;
+        const char *output, *compress, *cert, *chain, *compatible, *image_version, *version_text,
+                        *epoch, *valid_until, *allow, *min_daemon, *passphrase_file;
+        OptionList from, parent, key;
 } Options;
 
 typedef struct Client {
@@ -54,11 +68,12 @@ typedef struct Client {
 } Client;
 
 /* One row of a table of options. @offset says where in Options the value goes: a bool where @arg is NULL, else a
- * string. The table ends with a row without help. */
+ * string, or an OptionList where @many. The table ends with a row without help. */
 typedef struct Option {
         char letter;
         const char *name, *arg, *help;
         size_t offset;
+        bool many;
 } Option;
 
 /* One row of the table of verbs. run() gets what follows the verb and returns an exit code, or a negative errno with

@@ -7,6 +7,8 @@
 
 void image_done(Image *i) {
         i->fd = fd_close(i->fd);
+        if (i->manifest > 0)
+                i->manifest = fd_close(i->manifest);
         i->download = download_free(i->download);
         free(i->name);
         i->name = NULL;

@@ -7,6 +7,7 @@
 
 typedef struct Image {
         int fd;             /* opened for reading; -1 when closed */
+        int manifest;       /* another descriptor; at most 0: there is none */
         char *name;         /* what people call it: the last component */
         uint64_t size;      /* bytes, 0: not known */
         Download *download; /* what feeds fd, NULL where fd is the image itself */

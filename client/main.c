@@ -15,6 +15,12 @@
 #define OPT_ARG(l, n, field, a, h)                                                                 \
         { .letter = l, .name = n, .arg = a, .help = h, .offset = offsetof(Options, field) }
 
+#define OPT_MANY(l, n, field, a, h)                                                                \
+        {                                                                                          \
+                .letter = l, .name = n, .arg = a, .help = h, .offset = offsetof(Options, field),   \
+                .many = true                                                                       \
+        }
+
 #define OPT_REBOOT   OPT(0, "reboot", reboot, "Reboot at once where that is what is left to do")
 #define OPT_EXIT     OPT(0, "exit-code", exit_code, "Exit with 4 where a reboot is needed")
 #define OPT_DETACH   OPT(0, "detach", detach, "Start the job and leave it alone")
@@ -57,11 +63,43 @@ static const Option update_options[] = {
                 OPT_DETACH,
                 OPT_ARG(0, "accept", accept, "VERSION",
                                 "Install VERSION although it was rolled back or condemned"),
+                OPT(0, "allow-downgrade", allow_downgrade,
+                                "Install although a newer version has proven itself"),
+                OPT_ARG(0, "manifest", manifest, "FILE|URL",
+                                "Who signed the image (IMAGE.manifest)"),
                 OPT(0, "reinstall", reinstall, "Install although this version is here"),
                 OPT_ARG(0, "as", as, "VERSION", "Name the version where the image does not"),
                 OPT_ARG(0, "retries", retries, "N", "Continue a broken download N times (5)"),
                 OPT_EXIT,
                 OPT_PROGRESS,
+                {0},
+};
+
+static const Option image_options[] = {
+                OPT_MANY(0, "from", from, "SUBVOL[:PATH]",
+                                "create: a read-only subvolume, and its place"),
+                OPT_MANY(0, "parent", parent, "SUBVOL", "create: what that one builds on"),
+                OPT_ARG('o', "output", output, "FILE",
+                                "create: the image; the manifest lies beside it"),
+                OPT_ARG(0, "compress", compress, "zstd[:LEVEL]", "create: pack the image"),
+                OPT_ARG(0, "version", image_version, "VERSION", "create: its version"),
+                OPT_ARG(0, "version-text", version_text, "TEXT", "create: its version, for people"),
+                OPT_ARG(0, "compatible", compatible, "NAME",
+                                "create: the kind of machine it is for"),
+                OPT_ARG(0, "epoch", epoch, "N", "create: never go back behind this (0)"),
+                OPT_ARG(0, "valid-until", valid_until, "TIME",
+                                "create: DATE, DATE TIME (UTC) or @SECONDS"),
+                OPT_ARG(0, "allow", allow, "WORDS", "create: devices, setuid, xattrs, with commas"),
+                OPT_ARG(0, "min-daemon", min_daemon, "VERSION",
+                                "create: the abupdate that it needs"),
+                OPT_MANY(0, "key", key, "FILE|URI",
+                                "create, sign: private key; verify, info: public keys"),
+                OPT_ARG(0, "cert", cert, "FILE", "create, sign: certificate of the key, for CMS"),
+                OPT_ARG(0, "chain", chain, "FILE", "create, sign: certificates above that one"),
+                OPT(0, "passphrase", passphrase, "keygen: ask for a passphrase"),
+                OPT_ARG(0, "passphrase-file", passphrase_file, "FILE",
+                                "keygen, create, sign: it is in there"),
+                OPT_ARG(0, "manifest", manifest, "FILE", "verify: not IMAGE.manifest, but this"),
                 {0},
 };
 
@@ -97,6 +135,9 @@ static const Verb verbs[] = {
                                 reboot_options, verb_commit, offline_commit},
                 {NULL, "abort", "[TRANSACTION]", "Drop it", 0, 1, job_options, verb_abort,
                                 offline_abort},
+                {"Images", "image", "create|sign|info|verify|keygen [FILE]",
+                                "Make, sign, show and check images", 1, 2, image_options,
+                                verb_image, verb_image},
 };
 
 static const char *nth_verb(const void *data _unused_, size_t i) {

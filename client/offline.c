@@ -130,6 +130,10 @@ static json_object *update_order(const Options *opt, const Image *image) {
 
         if (r >= 0)
                 r = jset_bool(o, "reinstall", opt->reinstall);
+        if (r >= 0 && opt->allow_downgrade)
+                r = jset_bool(o, "allow-downgrade", true);
+        if (r >= 0 && image->manifest > 0)
+                r = jset_bool(o, "manifest", true);
         if (r >= 0 && image->size > 0)
                 r = jset_u64(o, "size", image->size);
         if (r >= 0 && opt->as)

@@ -112,7 +112,14 @@ int options_parse(const Option *a, const Option *b, bool stop, int argc, char *a
                 o = rows_find(&rows, val);
                 if (!o)
                         return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "Unknown option");
-                if (o->arg)
+                if (o->many) {
+                        OptionList *list = (OptionList *) ((char *) ret + o->offset);
+
+                        if (list->n == OPTION_LIST_MAX)
+                                return err_kind(reterr, ERR_INVALID_ARGUMENT, E2BIG,
+                                                "Option --%s is given too often", o->name);
+                        list->values[list->n++] = optarg;
+                } else if (o->arg)
                         *(const char **) ((char *) ret + o->offset) = optarg;
                 else
                         *(bool *) ((char *) ret + o->offset) = true;

@@ -2,6 +2,7 @@
 /* client/update.c - a new version: from a file, a pipe or a URL into a slot. */
 #include "client/image.h"
 #include "client/job.h"
+#include "client/manifest.h"
 #include "client/out.h"
 #include "client/show.h"
 #include "client/text.h"
@@ -68,7 +69,11 @@ static int append_options(sd_bus_message *m, const Options *o, const Image *imag
         if (r >= 0)
                 r = append_flag(m, "reinstall", o->reinstall);
         if (r >= 0)
+                r = append_flag(m, "allow-downgrade", o->allow_downgrade);
+        if (r >= 0)
                 r = append_flag(m, "detach", o->detach);
+        if (r >= 0 && image->manifest > 0)
+                r = sd_bus_message_append(m, "{sv}", "manifest", "h", image->manifest);
         if (r >= 0 && image->size > 0)
                 r = sd_bus_message_append(m, "{sv}", "size", "t", image->size);
         return r < 0 ? r : sd_bus_message_close_container(m);
@@ -145,6 +150,8 @@ static int plan(Client *c, sd_bus_message *m, const Image *image, Err **reterr) 
 
 /* Looks at the options and opens the image: all that comes before anybody else is asked. */
 int update_open(Client *c, const char *where, Image *ret, Err **reterr) {
+        _cleanup_(image_done) Image image = {.fd = -1};
+        _cleanup_(fd_closep) int manifest = -1;
         uint64_t retries;
         int r = check_options(&c->opt, where, &retries, reterr);
 
@@ -153,7 +160,17 @@ int update_open(Client *c, const char *where, Image *ret, Err **reterr) {
         /* before anything is loaded from far away */
         if (r >= 0 && !c->opt.offline)
                 r = bus_open(c, reterr);
-        return r < 0 ? r : image_open(where, (unsigned) retries, ret, reterr);
+        /* the image first: where it cannot be had, it says why, and nobody waits twice */
+        if (r >= 0)
+                r = image_open(where, (unsigned) retries, &image, reterr);
+        if (r >= 0)
+                r = manifest_open(where, c->opt.manifest, (unsigned) retries, &manifest, reterr);
+        if (r < 0)
+                return r;
+        image.manifest = MOVE_FD(manifest);
+        *ret = image;
+        image = (Image){.fd = -1};
+        return 0;
 }
 
 int verb_update(Client *c, int argc _unused_, char *argv[], Err **reterr) {

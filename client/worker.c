@@ -46,7 +46,8 @@ static void run_done(Run *run) {
 }
 
 /* In the child. Beside abctl's folder is a build tree, else it is where it was installed. */
-static _Noreturn void exec_worker(const Client *c, int socket, int image, pid_t parent) {
+static _Noreturn void exec_worker(
+                const Client *c, int socket, int image, int manifest, pid_t parent) {
         _cleanup_(freep) char *root = str_printf("--root=%s", c->opt.root ? c->opt.root : "/");
         char path[4096];
         ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
@@ -59,7 +60,8 @@ static _Noreturn void exec_worker(const Client *c, int socket, int image, pid_t 
         /* a session of its own: Ctrl-C is ours to pass on */
         if (!root || prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent || setsid() < 0 ||
                         dup2(socket, WORKER_SOCKET_FD) < 0 ||
-                        (image >= 0 && dup2(image, WORKER_IMAGE_FD) < 0))
+                        (image >= 0 && dup2(image, WORKER_IMAGE_FD) < 0) ||
+                        (manifest >= 0 && dup2(manifest, WORKER_MANIFEST_FD) < 0))
                 _exit(EXIT_FAILURE);
         path[n > 0 ? n : 0] = '\0';
         slash = strrchr(path, '/');
@@ -76,7 +78,9 @@ static int far(int fd) {
 }
 
 static int start_worker(Run *run, json_object *order, const Image *image, Err **reterr) {
-        _cleanup_(fd_closep) int socket = -1, image_fd = image ? far(image->fd) : -1;
+        _cleanup_(fd_closep) int socket = -1, image_fd = image ? far(image->fd) : -1,
+                                 manifest_fd = image && image->manifest > 0 ? far(image->manifest)
+                                                                            : -1;
         const char *text = json_object_to_json_string_ext(order, JSON_C_TO_STRING_PLAIN);
         pid_t self = getpid();
         int fds[2];
@@ -93,7 +97,7 @@ static int start_worker(Run *run, json_object *order, const Image *image, Err **
         if (run->worker < 0)
                 return err_sys(reterr, errno, "Cannot start a worker");
         if (run->worker == 0)
-                exec_worker(run->client, socket, image_fd, self);
+                exec_worker(run->client, socket, image_fd, manifest_fd, self);
         if (send(run->fd, text, strlen(text), MSG_NOSIGNAL) < 0)
                 return err_sys(reterr, errno, "Cannot talk to the worker");
         return 0;

@@ -18,7 +18,7 @@ def verbs(world):
     """The verbs that the help lists."""
     text = world.abctl("--help")[0].split("\nOptions:")[0].split("status.\n")[1]
     found = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
-    assert len(found) == 17 and len(set(found)) == 17, found
+    assert len(found) == 18 and len(set(found)) == 18, found
     return found
 
 

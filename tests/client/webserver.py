@@ -16,6 +16,7 @@ class Server(http.server.ThreadingHTTPServer):
     etag, modified  validators; None: not sent
     length          whether Content-Length is sent; else the body is chunked
     redirect        path -> where it leads to
+    manifest        what lies beside the file; None: nothing
     """
 
     def __init__(self, data, tls=None):
@@ -24,6 +25,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.breaks, self.statuses, self.requests = [], [], []
         self.ranges = self.length = True
         self.redirect = {}
+        self.manifest, self.manifests = None, 0
         self.scheme = "http"
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -75,6 +77,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):  # pylint: disable=invalid-name
         """The file, or what the server was told to do instead."""
         server = self.server
+        if self.path.endswith(".manifest"):
+            server.manifests += 1
+            self.send_response(200 if server.manifest is not None else 404)
+            self.send_header("Content-Length", str(len(server.manifest or b"")))
+            self.end_headers()
+            self.wfile.write(server.manifest or b"")
+            return
         server.requests.append((self.path, self.headers.get("Range"), self.headers.get("If-Range")))
         status = server.statuses.pop(0) if server.statuses else None
         if self.path in server.redirect:

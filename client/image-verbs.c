@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* abctl image sign, keygen, and what they share with create. */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <termios.h>
+
+#include "client/image-verbs.h"
+#include "client/manifest.h"
+#include "client/out.h"
+#include "client/verbs.h"
+
+static int wrong_use(Err **reterr, const char *what) {
+        return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "%s", what);
+}
+
+int image_write_file(const char *path, const void *data, size_t size, Err **reterr) {
+        _cleanup_(freep) char *beside = str_printf("%s.new", path);
+        _cleanup_(fd_closep) int fd = -1;
+
+        if (!beside)
+                return err_new(reterr, ENOMEM, "out of memory");
+        fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        if (fd < 0 || write(fd, data, size) != (ssize_t) size || fdatasync(fd) < 0 ||
+                        rename(beside, path) < 0)
+                return err_sys(reterr, errno, "Cannot write %s", path);
+        return 0;
+}
+
+int image_passphrase(Client *c, char **ret, Err **reterr) {
+        const char *path = c->opt.passphrase_file;
+        _cleanup_(freep) char *line = NULL;
+        _cleanup_(fclosep) FILE *f = NULL;
+        size_t room = 0;
+        ssize_t n;
+
+        *ret = NULL;
+        if (!path)
+                return 0;
+        f = fopen(path, "re");
+        if (!f)
+                return err_sys(reterr, errno, "Cannot open %s", path);
+        n = getline(&line, &room, f);
+        if (n <= 0)
+                return err_kind(reterr, ERR_BAD_INPUT, ENODATA, "%s is empty", path);
+        line[strcspn(line, "\n")] = '\0';
+        *ret = MOVE(line);
+        return 0;
+}
+
+int image_sign_text(Client *c, const char *text, size_t size, char **ret, Err **reterr) {
+        _cleanup_(freep) char *passphrase = NULL, *now = strndup(text, size);
+        int r = image_passphrase(c, &passphrase, reterr);
+
+        if (r >= 0 && !now)
+                return err_new(reterr, ENOMEM, "out of memory");
+        for (size_t i = 0; r >= 0 && i < c->opt.key.n; i++) {
+                _cleanup_(signer_done) Signer s = {0};
+                char *more = NULL;
+
+                r = signer_open(&(SignerArgs){c->opt.key.values[i], c->opt.cert, c->opt.chain,
+                                                passphrase},
+                                &s, reterr);
+                if (r >= 0)
+                        r = signer_sign(&s, now, strlen(now), &more, reterr);
+                if (r >= 0) {
+                        free(now);
+                        now = more;
+                }
+        }
+        if (r < 0)
+                return r;
+        *ret = MOVE(now);
+        return 0;
+}
+
+int image_sign(Client *c, const char *manifest, Err **reterr) {
+        _cleanup_(freep) char *text = NULL, *signed_text = NULL;
+        size_t size;
+        int r;
+
+        if (!manifest || c->opt.key.n == 0)
+                return wrong_use(reterr, "'abctl image sign' wants --key=FILE and a manifest");
+        r = manifest_load(manifest, 0, &text, &size, reterr);
+        if (r >= 0)
+                r = image_sign_text(c, text, size, &signed_text, reterr);
+        if (r >= 0)
+                r = image_write_file(manifest, signed_text, strlen(signed_text), reterr);
+        if (r < 0)
+                return r;
+        say(c, "%s is signed.", manifest);
+        return EXIT_DONE;
+}
+
+/* Twice, without echo. */
+static int ask_passphrase(char **ret, Err **reterr) {
+        char first[256], again[256];
+
+        if (!isatty(STDIN_FILENO))
+                return wrong_use(reterr, "--passphrase asks on a terminal, and there is none: use "
+                                         "--passphrase-file=FILE");
+        for (int i = 0; i < 2; i++) {
+                struct termios before, quiet;
+                char *buf = i == 0 ? first : again;
+
+                tcgetattr(STDIN_FILENO, &before);
+                quiet = before;
+                quiet.c_lflag &= ~(tcflag_t) ECHO;
+                tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+                fprintf(stderr, i == 0 ? "Passphrase: " : "Again: ");
+                if (!fgets(buf, sizeof(first), stdin))
+                        *buf = '\0';
+                tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+                fputc('\n', stderr);
+                buf[strcspn(buf, "\n")] = '\0';
+        }
+        if (!*first || !str_eq(first, again))
+                return wrong_use(reterr, "the passphrases are empty or differ");
+        *ret = strdup(first);
+        explicit_bzero(first, sizeof(first));
+        explicit_bzero(again, sizeof(again));
+        return *ret ? 0 : err_new(reterr, ENOMEM, "out of memory");
+}
+
+/* An existing key is never written over. */
+static int make_file(const char *path, mode_t mode, Err **reterr) {
+        int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+
+        return fd < 0 ? err_sys(reterr, errno, "Cannot make %s", path) : fd;
+}
+
+int image_keygen(Client *c, const char *file, Err **reterr) {
+        _cleanup_(freep) char *public_name = NULL, *passphrase = NULL;
+        _cleanup_(fd_closep) int private_fd = -1, public_fd = -1;
+        char fingerprint[FINGERPRINT_SIZE];
+        int r;
+
+        if (!file)
+                return wrong_use(reterr, "'abctl image keygen' wants the name of the key's file");
+        public_name = str_printf("%s.pub", file);
+        if (!public_name)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = c->opt.passphrase ? ask_passphrase(&passphrase, reterr)
+                              : image_passphrase(c, &passphrase, reterr);
+        if (r >= 0)
+                private_fd = r = make_file(file, 0600, reterr);
+        if (r >= 0)
+                public_fd = r = make_file(public_name, 0644, reterr);
+        if (r >= 0)
+                r = signer_generate(private_fd, public_fd, passphrase, fingerprint, reterr);
+        if (r < 0)
+                return r;
+        say(c, "%s is the private key: keep it away from the machines that are updated.", file);
+        say(c, "%s is the public key: it goes to /etc/abupdate/keys.d/NAME.pem, or into the image.",
+                        public_name);
+        say(c, "Fingerprint: %s", fingerprint);
+        return EXIT_DONE;
+}
+
+int verb_image(Client *c, int argc, char *argv[], Err **reterr) {
+        const char *file = argc > 1 ? argv[1] : NULL;
+
+        if (str_eq(argv[0], "create"))
+                return file ? wrong_use(reterr,
+                                              "'abctl image create' takes options alone; name the "
+                                              "image with --output=FILE")
+                            : image_create(c, reterr);
+        if (str_eq(argv[0], "sign"))
+                return image_sign(c, file, reterr);
+        if (str_eq(argv[0], "info"))
+                return image_info(c, file, reterr);
+        if (str_eq(argv[0], "verify"))
+                return image_verify(c, file, reterr);
+        if (str_eq(argv[0], "keygen"))
+                return image_keygen(c, file, reterr);
+        return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
+                        "'abctl image' can create, sign, info, verify and keygen; not '%s'",
+                        argv[0]);
+}
