@@ -58,13 +58,14 @@ def _make_version(top, version, start, change, places):
 
 
 def make_image(folder, version, output, *, base=None, start=None, change=None, subvolumes="",
-               compress=False, protocol=1, keep=None):
+               compress=False, protocol=1, keep=None, create=None):
     """Write the update image of @version to @output; makes the version where there is none yet.
 
     @base: incremental over this version. @start: the version that a new one grows from (the
     newest). @change: a shell command, run in the new root. @keep: only these streams, in this
-    order (for images that lack their root or bring a stranger). Returns the digest of every
-    subvolume in the image, by name.
+    order (for images that lack their root or bring a stranger). @create: the beginning of an
+    `abctl image create` that makes image and manifest. Returns the digest of every subvolume in
+    the image, by name.
     """
     def work():
         top = f"{folder}/maker"
@@ -74,20 +75,29 @@ def make_image(folder, version, output, *, base=None, start=None, change=None, s
         if version not in names:
             _make_version(top, version, start or names[-1], change, places)
         order = keep or [name for name, _ in places]
-        with open(output, "wb") as file:
-            target = file
-            squeeze = None
-            if compress:
-                squeeze = subprocess.Popen(["zstd", "-q", "-3"], stdin=subprocess.PIPE, stdout=file)
-                target = squeeze.stdin
-            disk.send([f"{top}/{version}/{name}" for name in order], target,
-                      [f"{top}/{base}/{name}" for name in order] if base else (), protocol)
-            if squeeze:
-                squeeze.stdin.close()
-                if squeeze.wait() != 0:
-                    raise RuntimeError("zstd failed")
+        if create:
+            parents = [f"--parent={top}/{base}/{name}" for name in order] if base else []
+            froms = [f"--from={top}/{version}/{name}:{dict(places)[name]}" for name in order]
+            disk.run(*create, f"--output={output}", f"--version={version}", *froms, *parents)
+        else:
+            _send(top, version, order, output, base, compress, protocol)
         found = {name: tree_digest(f"{top}/{version}/{name}") for name in order}
         kernel.umount(top)
         loop.close()
         return found
     return kernel.in_private_namespace(work)
+
+
+def _send(top, version, order, output, base, compress, protocol):
+    """The streams of one version, as btrfs send makes them."""
+    with open(output, "wb") as file:
+        target, squeeze = file, None
+        if compress:
+            squeeze = subprocess.Popen(["zstd", "-q", "-3"], stdin=subprocess.PIPE, stdout=file)
+            target = squeeze.stdin
+        disk.send([f"{top}/{version}/{name}" for name in order], target,
+                  [f"{top}/{base}/{name}" for name in order] if base else (), protocol)
+        if squeeze:
+            squeeze.stdin.close()
+            if squeeze.wait() != 0:
+                raise RuntimeError("zstd failed")
