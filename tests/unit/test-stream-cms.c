@@ -313,7 +313,7 @@ static void a9_every_flipped_bit(void **state _unused_) {
                 t[bit / 8] = (char) (t[bit / 8] ^ 1 << bit % 8);
         }
         assert_int_equal(manifest_parse_count(), parsed);
-        print_message("%zu flips, all refused, none parsed\n", flips);
+        print_message("# %zu flips, all refused, none parsed\n", flips);
 }
 
 int main(void) {

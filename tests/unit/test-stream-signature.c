@@ -223,7 +223,7 @@ static void a9_every_flipped_bit(void **state _unused_) {
                         fail_msg("bit %zu of byte %zu may be flipped", bit % 8, bit / 8);
         }
         assert_int_equal(manifest_parse_count(), parsed);
-        print_message("%zu flips, all refused, none parsed\n", flips);
+        print_message("# %zu flips, all refused, none parsed\n", flips);
 }
 
 /* What the sum of the line would catch is taken away from it: the signature itself refuses. */

@@ -127,7 +127,7 @@ static void b22_flipped_bits(void **state _unused_) {
                 err_free(e);
         }
         close(fd);
-        print_message("%u places, all refused at their chunk\n", PLACES);
+        print_message("# %u places, all refused at their chunk\n", PLACES);
 }
 
 /* With all that an image goes through, fewer: nothing of the chunk was parsed. */
@@ -251,7 +251,7 @@ static void b24_rewritten_while_read(void **state _unused_) {
                 pthread_join(thread, NULL);
                 close(fd);
         }
-        print_message("%u passed whole, %u refused\n", passed, refused);
+        print_message("# %u passed whole, %u refused\n", passed, refused);
         assert_true(refused > 0);
 }
 
