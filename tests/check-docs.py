@@ -122,8 +122,8 @@ def check_actions(docs):
 
 def check_configuration():
     """Keys with their sections: the parser, the man page, the example; and the defaults of these."""
-    source = read("os/config.c")
-    table = source.split("} keys[] = {", 1)[1].split("};", 1)[0]
+    source = read("os/config-keys.c")
+    table = source.split(" keys[] = {", 1)[1].split("};", 1)[0]
     code = {f"[{s}] {k}=" for s, k in re.findall(r'\{"(\w+)", "(\w+)", parse_', table)}
 
     manual, here, defaults = set(), None, {}
@@ -167,8 +167,9 @@ def check_client():
     table = source.split(" verbs[] = {", 1)[1].split("\n};", 1)[0]
     code = {m for m in re.findall(r'\{(?:"[A-Z]\w*"|NULL), "([a-z]+)"', table)}
     body = re.search(r"^# VERBS THAT LOOK$.*?(?=^# GLOBAL OPTIONS$)", page, re.M | re.S)[0]
+    body += re.search(r"^# IMAGES$.*?(?=^# )", page, re.M | re.S)[0]
     found = set(re.findall(r"^\*([a-z]+)\*(?= |$)", body, flags=re.M))
-    options = set(re.findall(r"OPT(?:_ARG)?\((?:0|'\w'), \"([a-z-]+)\"", source))
+    options = set(re.findall(r"OPT(?:_ARG|_MANY)?\((?:0|'\w'), \"([a-z-]+)\"", source))
     return (differ("verb", code, found) +
             differ("option --", options, set(re.findall(r"\*--([a-z-]+)=?\*", page))))
 

@@ -42,7 +42,7 @@ static int read_text(const TrustArgs *args, char **ret, size_t *ret_size, Err **
                 size += n;
                 block_unref(b);
                 if (size > MANIFEST_SIZE_MAX)
-                        r = err_kind(reterr, ERR_BAD_MANIFEST, -EBADMSG,
+                        r = err_kind(reterr, ERR_BAD_MANIFEST, EBADMSG,
                                         "the manifest has more than %u bytes", MANIFEST_SIZE_MAX);
         }
         if (r < 0)

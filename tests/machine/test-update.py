@@ -116,6 +116,9 @@ def test_url(case):
 
         def do_GET(self):
             """Half of it first, the rest by range."""
+            if self.path.endswith(".manifest"):
+                self.send_error(404)
+                return
             wanted = self.headers.get("Range")
             start = int(wanted.split("=")[1].split("-")[0]) if wanted else 0
             ranges.append(start)

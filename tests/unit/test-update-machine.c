@@ -89,7 +89,7 @@ static void a_backend_that_cannot_says_so(void **state _unused_) {
         assert_int_equal(open_none(&m, NULL), 0);
         j.m = m;
         assert_int_equal(job_refresh(&j, NULL), 0);
-        assert_int_equal(job_update(&j, -1, &o, false, &p, &e), -EOPNOTSUPP);
+        assert_int_equal(job_update(&j, -1, -1, &o, false, &p, &e), -EOPNOTSUPP);
         assert_story(&e, ERR_NOT_SUPPORTED, "Backend=none");
         assert_int_equal(job_begin_in_place(&j, &e), -EOPNOTSUPP);
         assert_story(&e, ERR_NOT_SUPPORTED, "Backend=none");
@@ -122,29 +122,27 @@ static void slots_are_asked_for_by_name(void **state _unused_) {
         assert_false(facts_on_trial(&f, NULL));
 }
 
-/* Which findings there are, by the first word of each. */
+/* Nothing else is found than that images need no signature, and @want (may be NULL). */
 static void check(const char *want, const char *severity) {
+        const size_t n = want ? 2 : 1;
         _cleanup_(machine_freep) Machine *m = fake_machine(fake);
         _cleanup_(facts_done) Facts f = {0};
         _cleanup_(finding_list_done) FindingList l = {0};
 
         assert_int_equal(facts_read(m, &f, NULL), 0);
         assert_int_equal(machine_check(m, &f, &l, NULL), 0);
-        assert_int_equal(l.n, want ? 1 : 0);
+        assert_int_equal(l.n, n);
+        assert_non_null(strstr(l.findings[0].problem, "Verification=none"));
         if (!want)
                 return;
-        if (!strstr(l.findings[0].problem, want))
-                fail_msg("found: %s", l.findings[0].problem);
-        assert_string_equal(l.findings[0].severity, severity);
-        assert_true(*l.findings[0].subject && *l.findings[0].advice);
+        if (!strstr(l.findings[1].problem, want))
+                fail_msg("found: %s", l.findings[1].problem);
+        assert_string_equal(l.findings[1].severity, severity);
+        assert_true(*l.findings[1].subject && *l.findings[1].advice);
 }
 
 static void what_is_wrong_is_found(void **state _unused_) {
-        fake->verification = VERIFICATION_SIGNATURE;
         check(NULL, NULL);
-        fake->verification = VERIFICATION_NONE;
-        check("Verification=none", "warning");
-        fake->verification = VERIFICATION_SIGNATURE;
         fake->problem = "fstab says subvol=@";
         check("subvol=@", "error");
         fake->problem = NULL;
@@ -160,6 +158,20 @@ static void what_is_wrong_is_found(void **state _unused_) {
         fake_slot(fake, "1")->state = SLOT_INCOMPLETE;
         strcpy(fake_slot(fake, "1")->reason, "its root subvolume is missing");
         check("its root subvolume is missing", "error");
+}
+
+static void a_machine_without_a_key_says_so(void **state _unused_) {
+        _cleanup_(machine_freep) Machine *m = NULL;
+        _cleanup_(facts_done) Facts f = {0};
+        _cleanup_(finding_list_done) FindingList l = {0};
+
+        fake->verification = VERIFICATION_SIGNATURE;
+        m = fake_machine(fake);
+        assert_int_equal(facts_read(m, &f, NULL), 0);
+        assert_int_equal(machine_check(m, &f, &l, NULL), 0);
+        assert_int_equal(l.n, 1);
+        assert_string_equal(l.findings[0].severity, "error");
+        assert_non_null(strstr(l.findings[0].problem, "no key is installed"));
 }
 
 /* What status says in its first line. */
@@ -271,6 +283,7 @@ int main(void) {
                         HERE(a_backend_that_cannot_says_so),
                         HERE(slots_are_asked_for_by_name),
                         HERE(what_is_wrong_is_found),
+                        HERE(a_machine_without_a_key_says_so),
                         HERE(the_state_has_a_reason),
                         HERE(a_machine_that_cannot_be_read_is_told),
                         HERE(trials_end_by_facts),

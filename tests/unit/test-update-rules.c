@@ -90,7 +90,7 @@ static int update(Job *j, const char *arg _unused_, Err **reterr) {
         const UpdateOptions o = {.name = "image", .arm = true};
         Plan p = {0};
 
-        return job_update(j, -1, &o, false, &p, reterr);
+        return job_update(j, -1, -1, &o, false, &p, reterr);
 }
 
 static void retention(void **state _unused_) {
@@ -341,7 +341,7 @@ static void a_dry_run_changes_nothing(void **state _unused_) {
                                 Job j = {.m = m, .sink = &fake->sink, .type = "update", .id = 7};
 
                 assert_int_equal(job_refresh(&j, NULL), 0);
-                assert_int_equal(job_update(&j, -1, &o, /* dry_run= */ true, &p, NULL), 0);
+                assert_int_equal(job_update(&j, -1, -1, &o, /* dry_run= */ true, &p, NULL), 0);
         }
         machine_free(m);
         after = fake_dump(fake, true);
