@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <linux/btrfs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "os/btrfs-device.h"
+#include "os/btrfs-super.h"
+
+void fs_devices_done(FsDevices *l) {
+        for (size_t i = 0; i < l->n; i++)
+                free(l->devices[i].path);
+        free(l->devices);
+        *l = (FsDevices){0};
+}
+
+static int describe(struct btrfs_ioctl_dev_info_args *info, const uint8_t fsid[16], FsDevice *ret,
+                Err **reterr) {
+        struct stat st;
+
+        info->path[sizeof(info->path) - 1] = '\0';
+        *ret = (FsDevice){
+                        .id = info->devid,
+                        .size = info->total_bytes,
+                        .used = info->bytes_used,
+                        .path = strdup((char *) info->path),
+        };
+        if (!ret->path)
+                return err_new(reterr, ENOMEM, "out of memory");
+        ret->missing = ret->path[0] != '/' || stat(ret->path, &st) < 0;
+        /* "fsid" since Linux 6.3, where older headers have the first two words of "unused" */
+        memcpy(ret->fsid, info->unused, 16);
+        if (uuid_is_null(ret->fsid)) {
+                BtrfsSuper super;
+
+                if (ret->missing || super_read(ret->path, &super, NULL) < 0)
+                        memcpy(ret->fsid, fsid, 16);
+                else
+                        memcpy(ret->fsid, super.fsid, 16);
+        }
+        ret->seed = memcmp(ret->fsid, fsid, 16) != 0;
+        return 0;
+}
+
+int fs_devices(int fd, FsDevices *ret, Err **reterr) {
+        struct btrfs_ioctl_fs_info_args fs = {0};
+        _cleanup_(fs_devices_done) FsDevices l = {0};
+        int r;
+
+        if (ioctl(fd, BTRFS_IOC_FS_INFO, &fs) < 0)
+                return err_sys(reterr, errno, "read file system");
+        memcpy(l.fsid, fs.fsid, 16);
+        /* the number that it tells leaves seeds out */
+        for (uint64_t id = 1; id <= fs.max_id; id++) {
+                struct btrfs_ioctl_dev_info_args info = {.devid = id};
+                FsDevice *more;
+
+                if (ioctl(fd, BTRFS_IOC_DEV_INFO, &info) < 0) {
+                        if (errno == ENODEV)
+                                continue;
+                        return err_sys(reterr, errno, "read device %" PRIu64, id);
+                }
+                more = reallocarray(l.devices, l.n + 1, sizeof(*more));
+                if (!more)
+                        return err_new(reterr, ENOMEM, "out of memory");
+                l.devices = more;
+                r = describe(&info, l.fsid, &l.devices[l.n], reterr);
+                if (r < 0)
+                        return r;
+                l.n++;
+        }
+        *ret = l;
+        l = (FsDevices){0};
+        return 0;
+}
+
+/* These ioctls tell some refusals by a positive number, and errno says nothing then. */
+static int device_error(int r, Err **reterr, const char *what, const char *which) {
+        static const char *const reasons[] = {
+                        [BTRFS_ERROR_DEV_RAID1_MIN_NOT_MET] = "RAID 1 needs it",
+                        [BTRFS_ERROR_DEV_RAID10_MIN_NOT_MET] = "RAID 10 needs it",
+                        [BTRFS_ERROR_DEV_RAID5_MIN_NOT_MET] = "RAID 5 needs it",
+                        [BTRFS_ERROR_DEV_RAID6_MIN_NOT_MET] = "RAID 6 needs it",
+                        [BTRFS_ERROR_DEV_TGT_REPLACE] = "it is the target of a replacement",
+                        [BTRFS_ERROR_DEV_MISSING_NOT_FOUND] = "it is missing",
+                        [BTRFS_ERROR_DEV_ONLY_WRITABLE] = "it is the only writable device",
+                        [BTRFS_ERROR_DEV_EXCL_RUN_IN_PROGRESS] =
+                                        "another operation on devices runs",
+        };
+
+        if (r == 0)
+                return 0;
+        if (r < 0)
+                return err_sys(reterr, errno, "%s %s", what, which);
+        return err_new(reterr, r == BTRFS_ERROR_DEV_EXCL_RUN_IN_PROGRESS ? EBUSY : EIO, "%s %s: %s",
+                        what, which,
+                        (size_t) r < ARRAY_SIZE(reasons) && reasons[r] ? reasons[r] : "refused");
+}
+
+int fs_device_add(int fd, const char *path, Err **reterr) {
+        struct btrfs_ioctl_vol_args args = {0};
+
+        if (strlen(path) >= sizeof(args.name))
+                return err_new(reterr, ENAMETOOLONG, "add device %s", path);
+        strcpy(args.name, path);
+        return device_error(ioctl(fd, BTRFS_IOC_ADD_DEV, &args), reterr, "add device", path);
+}
+
+int fs_device_remove(int fd, uint64_t id, Err **reterr) {
+        struct btrfs_ioctl_vol_args_v2 args = {.flags = BTRFS_DEVICE_SPEC_BY_ID, .devid = id};
+        char which[24];
+
+        snprintf(which, sizeof(which), "%" PRIu64, id);
+        return device_error(ioctl(fd, BTRFS_IOC_RM_DEV_V2, &args), reterr, "remove device", which);
+}
+
+int fs_device_remove_cancel(int fd, Err **reterr) {
+        struct btrfs_ioctl_vol_args_v2 args = {.name = "cancel"};
+        int r = ioctl(fd, BTRFS_IOC_RM_DEV_V2, &args);
+
+        /* it says ECANCELED when it was done, ENOTCONN when there was nothing to do */
+        if (r < 0 && (errno == ECANCELED || errno == ENOTCONN))
+                return 0;
+        return device_error(r, reterr, "stop the removal of", "a device");
+}
+
+int fs_balance_device(int fd, uint64_t id, unsigned limit, Err **reterr) {
+        const struct btrfs_balance_args kind = {
+                        .flags = BTRFS_BALANCE_ARGS_DEVID | BTRFS_BALANCE_ARGS_LIMIT,
+                        .devid = id,
+                        .limit = limit,
+        };
+        struct btrfs_ioctl_balance_args args = {
+                        .flags = BTRFS_BALANCE_DATA | BTRFS_BALANCE_METADATA,
+                        .data = kind,
+                        .meta = kind,
+        };
+        char which[24];
+
+        snprintf(which, sizeof(which), "%" PRIu64, id);
+        return device_error(ioctl(fd, BTRFS_IOC_BALANCE_V2, &args), reterr,
+                        "move chunks from device", which);
+}
+
+int fs_balance_cancel(int fd, Err **reterr) {
+        int r = ioctl(fd, BTRFS_IOC_BALANCE_CTL, BTRFS_BALANCE_CTL_CANCEL);
+
+        return r < 0 && errno == ENOTCONN ? 0 : device_error(r, reterr, "stop", "moving chunks");
+}
+
+static int control(unsigned long request, const char *path, const char *what, Err **reterr) {
+        _cleanup_(fd_closep) int fd = open("/dev/btrfs-control", O_RDWR | O_CLOEXEC);
+        struct btrfs_ioctl_vol_args args = {0};
+
+        if (fd < 0)
+                return err_sys(reterr, errno, "open /dev/btrfs-control");
+        if (strlen(path) >= sizeof(args.name))
+                return err_new(reterr, ENAMETOOLONG, "%s %s", what, path);
+        strcpy(args.name, path);
+        return ioctl(fd, request, &args) < 0 ? err_sys(reterr, errno, "%s %s", what, path) : 0;
+}
+
+int btrfs_scan(const char *path, Err **reterr) {
+        return control(BTRFS_IOC_SCAN_DEV, path, "scan", reterr);
+}
+
+int btrfs_forget(const char *path, Err **reterr) {
+        return control(BTRFS_IOC_FORGET_DEV, path, "forget", reterr);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* os/btrfs-device.h - the devices of a mounted Btrfs: which there are, adding, removing, moving
+ * chunks from one to the others. Thin over ioctls; all refusals are the caller's (the kernel has
+ * few, and crashes on some mistakes). */
+#pragma once
+
+#include "base/err.h"
+
+typedef struct FsDevice {
+        uint64_t id;
+        uint64_t size, used; /* bytes; used: by chunks */
+        uint8_t fsid[16];
+        bool seed;    /* of another file system: read-only, below this one */
+        bool missing; /* not there */
+        char *path;
+} FsDevice;
+
+typedef struct FsDevices {
+        uint8_t fsid[16];
+        size_t n;
+        FsDevice *devices; /* in rising order of id */
+} FsDevices;
+
+void fs_devices_done(FsDevices *l);
+
+int fs_devices(int fd, FsDevices *ret, Err **reterr);
+
+/* Adds a device; @fd is any descriptor of the file system. On a mounted seed this makes the sprout:
+ * a new file system id from now on, committed on return. Nothing is checked, nothing is wiped. */
+int fs_device_add(int fd, const char *path, Err **reterr);
+
+/* Takes a device out, moving what is on it to the others. Blocks; -ECANCELED after
+ * fs_device_remove_cancel(). @fd must be of a writable mount. Committed on return. */
+int fs_device_remove(int fd, uint64_t id, Err **reterr);
+int fs_device_remove_cancel(int fd, Err **reterr);
+
+/* Moves at most @limit chunks of each kind away from device @id. Blocks; safe to break off at any
+ * moment, what has been moved stays moved. -ECANCELED after fs_balance_cancel(). */
+int fs_balance_device(int fd, uint64_t id, unsigned limit, Err **reterr);
+
+/* Ends a balance that is running or paused, after the block group it is at. Fine where none is. */
+int fs_balance_cancel(int fd, Err **reterr);
+
+/* Makes a device known to the kernel, or forgets one that is not mounted. */
+int btrfs_scan(const char *path, Err **reterr);
+int btrfs_forget(const char *path, Err **reterr);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* os/btrfs-super.h - the superblock of a Btrfs device, read past the kernel: for devices that are
+ * not mounted, and for what the kernel does not tell. Writes nothing but whole superblocks. */
+#pragma once
+
+#include "base/err.h"
+
+typedef struct BtrfsSuper {
+        uint8_t fsid[16];
+        uint8_t device_uuid[16];
+        uint64_t device_id;
+        uint64_t num_devices; /* writable ones: a seed below does not count */
+        uint64_t generation;
+        uint64_t total_bytes, used_bytes; /* of the file system */
+        bool seed;
+        bool log_tree;     /* a log waits to be replayed */
+        bool renamed_fsid; /* metadata_uuid differs: cannot be a seed */
+        uint16_t csum_type;
+        char label[256];
+} BtrfsSuper;
+
+/* The first superblock. -ENODATA where there is none, or its checksum is wrong. */
+int super_read(const char *device, BtrfsSuper *ret, Err **reterr);
+
+/* All valid copies of the device's superblock as one file below @dir_fd. Durable. */
+int super_save(const char *device, int dir_fd, const char *name, Err **reterr);
+
+/* 1 where the device's superblocks are as they were saved, 0 where they differ. */
+int super_unchanged(const char *device, int dir_fd, const char *name, Err **reterr);
+
+/* Writes the saved copies back. -EBADMSG where they are of another file system than the one on the
+ * device. Durable; a power cut leaves every copy old or new, each of them valid. */
+int super_restore(const char *device, int dir_fd, const char *name, Err **reterr);
+
+/* Sets or clears the seed flag in every copy. The generation stays, so sprouts stay mountable once
+ * it is set again. -EBUSY while the device is in use or a log waits, -EOPNOTSUPP for other checksums
+ * than CRC-32C. Durable. */
+int super_set_seed(const char *device, bool seed, Err **reterr);
+
+/* Overwrites every copy; @fd is open for writing. Not durable. */
+int super_wipe(int fd, Err **reterr);

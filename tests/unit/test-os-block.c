@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What lies on a device, read and changed past the kernel: on image files, which do as well. */
+#include "tests/unit/unit.h"
+
+#include "os/block.h"
+#include "os/btrfs-super.h"
+#include "os/process.h"
+
+typedef struct Folder {
+        char path[64];
+        int fd;
+        char *image;
+} Folder;
+
+static int setup(void **state) {
+        Folder *f = calloc(1, sizeof(*f));
+        _cleanup_(fd_closep) int fd = -1;
+
+        f->fd = temp_dir_make(f->path);
+        f->image = str_printf("%s/image", f->path);
+        fd = openat(f->fd, "image", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(ftruncate(fd, 200 << 20), 0);
+        *state = f;
+        return 0;
+}
+
+static int teardown(void **state) {
+        Folder *f = *state;
+
+        temp_dir_remove(f->path);
+        close(f->fd);
+        free(f->image);
+        free(f);
+        return 0;
+}
+
+static void make(const Folder *f, const char *program, const char *option) {
+        assert_int_equal(program_run((const char *const[]){program, "-q", option, f->image, NULL},
+                                         NULL, NULL),
+                        0);
+}
+
+static void corrupt(const Folder *f, off_t at) {
+        _cleanup_(fd_closep) int fd = openat(f->fd, "image", O_WRONLY | O_CLOEXEC);
+
+        assert_int_equal(pwrite(fd, "corrupt", 7, at), 7);
+}
+
+static void content(void **state) {
+        Folder *f = *state;
+        char *found;
+
+        assert_int_equal(block_content(f->image, &found, NULL), 0);
+        assert_null(found);
+        make(f, "mkfs.ext4", "-F");
+        assert_int_equal(block_content(f->image, &found, NULL), 0);
+        assert_string_equal(found, "ext4");
+        free(found);
+        assert_int_equal(block_wipe(f->image, NULL), 0);
+        assert_int_equal(block_content(f->image, &found, NULL), 0);
+        assert_null(found);
+}
+
+static void wiped(void **state) {
+        Folder *f = *state;
+        BtrfsSuper super;
+        Err *err = NULL;
+        char *found;
+
+        make(f, "mkfs.btrfs", "-f");
+        assert_int_equal(block_content(f->image, &found, NULL), 0);
+        assert_string_equal(found, "btrfs");
+        free(found);
+        assert_int_equal(super_save(f->image, f->fd, "saved", NULL), 0);
+        assert_int_equal(block_wipe(f->image, NULL), 0);
+        assert_int_equal(super_read(f->image, &super, &err), -ENODATA);
+        assert_story(&err, ERR_FAILED, "no valid Btrfs superblock");
+        /* the second copy is gone, too: there is nothing to compare with */
+        assert_int_equal(super_unchanged(f->image, f->fd, "saved", NULL), -ENODATA);
+}
+
+static void reads_superblock(void **state) {
+        Folder *f = *state;
+        BtrfsSuper super;
+
+        make(f, "mkfs.btrfs", "-Lmachine");
+        assert_int_equal(super_read(f->image, &super, NULL), 0);
+        assert_string_equal(super.label, "machine");
+        assert_int_equal(super.total_bytes, 200 << 20);
+        assert_int_equal(super.device_id, 1);
+        assert_int_equal(super.num_devices, 1);
+        assert_false(super.seed || super.log_tree || super.renamed_fsid);
+        assert_true(super.used_bytes > 0 && super.generation > 0 && super.csum_type == 0);
+        corrupt(f, (64 << 10) + 2000);
+        assert_int_equal(super_read(f->image, &super, NULL), -ENODATA);
+}
+
+/* btrfstune must see the flag as its own, and the generation must stay. */
+static void seals(void **state) {
+        Folder *f = *state;
+        BtrfsSuper before, after;
+
+        make(f, "mkfs.btrfs", "-f");
+        assert_int_equal(super_read(f->image, &before, NULL), 0);
+        assert_int_equal(super_save(f->image, f->fd, "saved", NULL), 0);
+        assert_int_equal(super_set_seed(f->image, true, NULL), 0);
+        assert_int_equal(super_read(f->image, &after, NULL), 0);
+        assert_true(after.seed);
+        assert_int_equal(after.generation, before.generation);
+        assert_true(program_run((const char *const[]){"btrfstune", "-S", "1", f->image, NULL}, NULL,
+                                    NULL) < 0);
+        assert_int_equal(program_run((const char *const[]){"btrfs", "check", f->image, NULL}, NULL,
+                                         NULL),
+                        0);
+        assert_int_equal(super_unchanged(f->image, f->fd, "saved", NULL), 0);
+        assert_int_equal(super_set_seed(f->image, false, NULL), 0);
+        assert_int_equal(super_unchanged(f->image, f->fd, "saved", NULL), 1);
+}
+
+static void restores(void **state) {
+        Folder *f = *state;
+        BtrfsSuper super;
+        Err *err = NULL;
+
+        make(f, "mkfs.btrfs", "-f");
+        assert_int_equal(super_save(f->image, f->fd, "saved", NULL), 0);
+        assert_int_equal(program_run((const char *const[]){"btrfs", "filesystem", "label", f->image,
+                                                     "other", NULL},
+                                         NULL, NULL),
+                        0);
+        assert_int_equal(super_unchanged(f->image, f->fd, "saved", NULL), 0);
+        assert_int_equal(super_restore(f->image, f->fd, "saved", NULL), 0);
+        assert_int_equal(super_unchanged(f->image, f->fd, "saved", NULL), 1);
+        assert_int_equal(super_read(f->image, &super, NULL), 0);
+        assert_string_equal(super.label, "");
+
+        make(f, "mkfs.btrfs", "-f");
+        assert_int_equal(super_restore(f->image, f->fd, "saved", &err), -EBADMSG);
+        assert_story(&err, ERR_FAILED, "not of the file system");
+        put_file(f->fd, "saved", "short");
+        assert_int_equal(super_restore(f->image, f->fd, "saved", NULL), -EBADMSG);
+}
+
+static void other_checksums(void **state) {
+        Folder *f = *state;
+        BtrfsSuper super;
+
+        make(f, "mkfs.btrfs", "--csum=xxhash");
+        assert_int_equal(super_read(f->image, &super, NULL), 0);
+        assert_int_equal(super.csum_type, 1);
+        assert_int_equal(super_set_seed(f->image, true, NULL), -EOPNOTSUPP);
+}
+
+static void finds(void **state) {
+        Folder *f = *state;
+        BlockDevice d;
+
+        assert_int_equal(block_find(f->fd, "PARTLABEL=os-a", &d, NULL), -ENOENT);
+        put_file(f->fd, "dev/disk/by-partlabel/os-a", "");
+        assert_int_equal(block_find(f->fd, "PARTLABEL=os-a", &d, NULL), -ENOTBLK);
+        assert_int_equal(block_find(f->fd, "/dev/sda7", &d, NULL), -ENOENT);
+}
+
+static void names(void **state _unused_) {
+        static const char *const good[] = {"PARTLABEL=os-a", "PARTUUID=1234-56", "/dev/sda"};
+        static const char *const bad[] = {"", "/", "sda", "LABEL=x", "PARTLABEL=", "PARTLABEL=a/b",
+                        "PARTUUID=..", "/dev/../x", "/dev/a,b", "UUID=1"};
+
+        for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+                assert_true(block_spec_ok(good[i]));
+        for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+                assert_false(block_spec_ok(bad[i]));
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                        cmocka_unit_test_setup_teardown(content, setup, teardown),
+                        cmocka_unit_test_setup_teardown(wiped, setup, teardown),
+                        cmocka_unit_test_setup_teardown(reads_superblock, setup, teardown),
+                        cmocka_unit_test_setup_teardown(seals, setup, teardown),
+                        cmocka_unit_test_setup_teardown(restores, setup, teardown),
+                        cmocka_unit_test_setup_teardown(other_checksums, setup, teardown),
+                        cmocka_unit_test_setup_teardown(finds, setup, teardown),
+                        CASE(names),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
