@@ -86,6 +86,7 @@ typedef struct Verb {
         int (*run)(Client *c, int argc, char *argv[], Err **reterr);
         int (*offline)(Client *c, int argc, char *argv[],
                         Err **reterr); /* NULL: needs the daemon */
+        const char *program;           /* that gets the rest of the command line instead */
 } Verb;
 
 const char *json_mode_to_string(JsonMode m);

@@ -113,7 +113,8 @@ static void print_text(const Manifest *m, const SignedText *t, const Err *why) {
         printf("Trusted:     %s%s\n", why ? "no: " : "yes", why ? err_text(why) : "");
 }
 
-int image_info(Client *c, const char *manifest, Err **reterr) {
+int verb_info(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+        const char *manifest = argv[0];
         _cleanup_(signed_text_done) SignedText t = {0};
         _cleanup_(keyring_freep) Keyring *ring = NULL;
         _cleanup_(manifest_freep) Manifest *m = NULL;
@@ -122,9 +123,6 @@ int image_info(Client *c, const char *manifest, Err **reterr) {
         size_t size;
         int r;
 
-        if (!manifest)
-                return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
-                                "'abctl image info' wants a manifest");
         r = manifest_load(manifest, 0, &text, &size, reterr);
         if (r < 0)
                 return r;
@@ -188,7 +186,8 @@ static int check_image(const char *where, const Manifest *m, Err **reterr) {
         return r;
 }
 
-int image_verify(Client *c, const char *image, Err **reterr) {
+int verb_verify(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+        const char *image = argv[0];
         _cleanup_(freep) char *beside = NULL, *text = NULL;
         _cleanup_(signed_text_done) SignedText t = {0};
         _cleanup_(keyring_freep) Keyring *ring = NULL;
@@ -196,7 +195,7 @@ int image_verify(Client *c, const char *image, Err **reterr) {
         size_t size;
         int r;
 
-        if (!image || strstr(image, "://"))
+        if (strstr(image, "://"))
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "'abctl image verify' wants an image: a file, or - with "
                                 "--manifest=");

@@ -174,7 +174,7 @@ static int make(Client *c, Making *k, const char *beside, Err **reterr) {
         return r;
 }
 
-int image_create(Client *c, Err **reterr) {
+int verb_create(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
         const Options *o = &c->opt;
         _cleanup_(making_done) Making k = {0};
         _cleanup_(freep) char *beside = NULL;

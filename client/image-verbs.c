@@ -7,7 +7,6 @@
 #include "client/image-verbs.h"
 #include "client/manifest.h"
 #include "client/out.h"
-#include "client/verbs.h"
 
 static int wrong_use(Err **reterr, const char *what) {
         return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "%s", what);
@@ -73,13 +72,14 @@ int image_sign_text(Client *c, const char *text, size_t size, char **ret, Err **
         return 0;
 }
 
-int image_sign(Client *c, const char *manifest, Err **reterr) {
+int verb_sign(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+        const char *manifest = argv[0];
         _cleanup_(freep) char *text = NULL, *signed_text = NULL;
         size_t size;
         int r;
 
-        if (!manifest || c->opt.key.n == 0)
-                return wrong_use(reterr, "'abctl image sign' wants --key=FILE and a manifest");
+        if (c->opt.key.n == 0)
+                return wrong_use(reterr, "'abctl image sign' wants --key=FILE");
         r = manifest_load(manifest, 0, &text, &size, reterr);
         if (r >= 0)
                 r = image_sign_text(c, text, size, &signed_text, reterr);
@@ -128,14 +128,13 @@ static int make_file(const char *path, mode_t mode, Err **reterr) {
         return fd < 0 ? err_sys(reterr, errno, "Cannot make %s", path) : fd;
 }
 
-int image_keygen(Client *c, const char *file, Err **reterr) {
+int verb_keygen(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+        const char *file = argv[0];
         _cleanup_(freep) char *public_name = NULL, *passphrase = NULL;
         _cleanup_(fd_closep) int private_fd = -1, public_fd = -1;
         char fingerprint[FINGERPRINT_SIZE];
         int r;
 
-        if (!file)
-                return wrong_use(reterr, "'abctl image keygen' wants the name of the key's file");
         public_name = str_printf("%s.pub", file);
         if (!public_name)
                 return err_new(reterr, ENOMEM, "out of memory");
@@ -154,25 +153,4 @@ int image_keygen(Client *c, const char *file, Err **reterr) {
                         public_name);
         say(c, "Fingerprint: %s", fingerprint);
         return EXIT_DONE;
-}
-
-int verb_image(Client *c, int argc, char *argv[], Err **reterr) {
-        const char *file = argc > 1 ? argv[1] : NULL;
-
-        if (str_eq(argv[0], "create"))
-                return file ? wrong_use(reterr,
-                                              "'abctl image create' takes options alone; name the "
-                                              "image with --output=FILE")
-                            : image_create(c, reterr);
-        if (str_eq(argv[0], "sign"))
-                return image_sign(c, file, reterr);
-        if (str_eq(argv[0], "info"))
-                return image_info(c, file, reterr);
-        if (str_eq(argv[0], "verify"))
-                return image_verify(c, file, reterr);
-        if (str_eq(argv[0], "keygen"))
-                return image_keygen(c, file, reterr);
-        return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
-                        "'abctl image' can create, sign, info, verify and keygen; not '%s'",
-                        argv[0]);
 }

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* client/image-verbs.h - what "abctl image" can do; each takes the file that was named. No daemon, no bus. */
+/* client/image-verbs.h - the verbs of abctl-image, and what they share. No daemon, no bus. */
 #pragma once
 
 #include "client/client.h"
 #include "stream/signer.h"
 
-int image_create(Client *c, Err **reterr);
-int image_sign(Client *c, const char *manifest, Err **reterr);
-int image_info(Client *c, const char *manifest, Err **reterr);
-int image_verify(Client *c, const char *image, Err **reterr);
-int image_keygen(Client *c, const char *file, Err **reterr);
+int verb_create(Client *c, int argc, char *argv[], Err **reterr);
+int verb_sign(Client *c, int argc, char *argv[], Err **reterr);
+int verb_info(Client *c, int argc, char *argv[], Err **reterr);
+int verb_verify(Client *c, int argc, char *argv[], Err **reterr);
+int verb_keygen(Client *c, int argc, char *argv[], Err **reterr);
 
 /* Signs @text with every --key=; new string. */
 int image_sign_text(Client *c, const char *text, size_t size, char **ret, Err **reterr);

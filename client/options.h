@@ -4,6 +4,18 @@
 
 #include "client/client.h"
 
+/* Rows of a table: a letter or 0, a name, the member of Options, the word for its value, the help. */
+#define OPT(l, n, field, h)                                                                        \
+        { .letter = l, .name = n, .help = h, .offset = offsetof(Options, field) }
+#define OPT_ARG(l, n, field, a, h)                                                                 \
+        { .letter = l, .name = n, .arg = a, .help = h, .offset = offsetof(Options, field) }
+
+#define OPT_MANY(l, n, field, a, h)                                                                \
+        {                                                                                          \
+                .letter = l, .name = n, .arg = a, .help = h, .offset = offsetof(Options, field),   \
+                .many = true                                                                       \
+        }
+
 /* Reads the options of @a and @b (NULL: none) out of argv[1..] into @ret. @stop: at the first argument that is no
  * option (it is the verb), else arguments and options may be mixed and the arguments end up behind the options.
  * Returns the index of the first argument, or -EINVAL with what is wrong. */

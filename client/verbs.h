@@ -11,9 +11,6 @@ int verb_list(Client *c, int argc, char *argv[], Err **reterr);
 /* update.c */
 int verb_update(Client *c, int argc, char *argv[], Err **reterr);
 
-/* image-verbs.c */
-int verb_image(Client *c, int argc, char *argv[], Err **reterr);
-
 /* slots.c */
 int verb_rollback(Client *c, int argc, char *argv[], Err **reterr);
 int verb_mark(Client *c, int argc, char *argv[], Err **reterr);

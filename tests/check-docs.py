@@ -169,6 +169,7 @@ def check_client():
     body = re.search(r"^# VERBS THAT LOOK$.*?(?=^# GLOBAL OPTIONS$)", page, re.M | re.S)[0]
     body += re.search(r"^# IMAGES$.*?(?=^# )", page, re.M | re.S)[0]
     found = set(re.findall(r"^\*([a-z]+)\*(?= |$)", body, flags=re.M))
+    source += read("client/image-main.c")
     options = set(re.findall(r"OPT(?:_ARG|_MANY)?\((?:0|'\w'), \"([a-z-]+)\"", source))
     return (differ("verb", code, found) +
             differ("option --", options, set(re.findall(r"\*--([a-z-]+)=?\*", page))))

@@ -13,7 +13,9 @@ TOWER = ["base", "os", "stream", "backends", "update"]
 SEES = {layer: set(TOWER[:n + 1]) for n, layer in enumerate(TOWER)}
 SEES["dbus"] = {"dbus"}
 SEES["daemon"] = {*TOWER, "dbus", "daemon"}
-SEES["client"] = {"base", "stream", "dbus", "client"}  # images are made and checked without a daemon
+SEES["client"] = {"base", "stream", "dbus", "client"}
+# images are made and checked without a daemon, by a program of their own
+SEES_STREAM = ("image-", "manifest.")
 
 # Where a library may be named at all; the bus stays in the two ends.
 LIBRARIES = {
@@ -55,6 +57,8 @@ def check_folder(top, folder):
                     problems.append(f"{name}:{number}: \"{quoted}\" is no path from the top")
                 elif layer not in SEES[folder]:
                     problems.append(f"{name}:{number}: {folder}/ may not see {quoted}")
+                elif (folder, layer) == ("client", "stream") and not path.name.startswith(SEES_STREAM):
+                    problems.append(f"{name}:{number}: abctl may not see {quoted}")
             for prefix, allowed in LIBRARIES.items():
                 if angled and angled.startswith(prefix) and folder not in allowed:
                     problems.append(f"{name}:{number}: <{angled}> belongs to {sorted(allowed)}")

@@ -16,10 +16,22 @@ OPTIONS = re.compile(r"^  (?:-(\w),?)? *(?:--([\w-]+))?(?:=\S+)? {2,}\S", re.M)
 
 def verbs(world):
     """The verbs that the help lists."""
-    text = world.abctl("--help")[0].split("\nOptions:")[0].split("status.\n")[1]
-    found = [line.split()[0] for line in text.splitlines() if line.startswith("  ")]
+    found = listed(world.abctl("--help")[0].split("status.\n")[1])
     assert len(found) == 18 and len(set(found)) == 18, found
     return found
+
+
+def listed(text):
+    """The verbs that a text of help lists."""
+    rows = text.split("\nOptions:")[0].splitlines()
+    return [row.split()[0] for row in rows if row.startswith("  ")]
+
+
+def commands(world):
+    """Everything that has options of its own: lists of one verb or, below image, two."""
+    images = listed(world.abctl("image", "--help")[0])
+    assert set(images) == {"keygen", "create", "sign", "info", "verify"}
+    return [[v] for v in verbs(world) if v != "image"] + [["image", v] for v in images]
 
 
 def options(world, *verb):
@@ -31,13 +43,15 @@ def options(world, *verb):
 
 
 def case_help_of_everything(world):
-    known = options(world)
-    for verb in verbs(world):
-        out, err = world.abctl(verb, "--help")
-        assert out.startswith(f"Usage: abctl {verb}") and err == "", out
-        assert max(map(len, out.splitlines())) <= 90, out
-        assert known <= options(world, verb)
-        assert world.abctl("help", verb)[0] == out == world.abctl("--help", verb)[0]
+    for command in commands(world):
+        *above, verb = command
+        out, err = world.abctl(*command, "--help")
+        assert out.startswith(f"Usage: abctl {' '.join(command)}") and err == "", out
+        assert max(map(len, out.splitlines())) <= 100, out
+        assert options(world, *above) <= options(world, *command)
+        assert world.abctl(*above, "help", verb)[0] == out == world.abctl(*above, "--help", verb)[0]
+    assert world.abctl("help", "image")[0] == world.abctl("image", "--help")[0]
+    assert world.abctl("image", expect=2)[0] == world.abctl("image", "--help")[0]
     assert world.abctl("help")[0] == world.abctl("-h")[0]
 
 
@@ -87,12 +101,15 @@ def case_dashes_end_the_options(world):
 
 def case_man_page_names_everything(world):
     page = (TOP / "docs/abctl.1.scd").read_text(encoding="utf-8").replace("\\", "")
-    for verb in verbs(world):
-        assert re.search(rf"^\*{verb}\*", page, re.M), f"{verb} is not in the man page"
-        for option in options(world, verb):
-            assert f"*{option}*" in page or f"*{option}=" in page, f"{verb} {option}"
+    known = set()
+    for command in commands(world):
+        words = r"\* \*".join(command)
+        assert re.search(rf"^\*{words}\*", page, re.M), f"{command} is not in the man page"
+        for option in options(world, *command):
+            assert f"*{option}*" in page or f"*{option}=" in page, f"{command} {option}"
+        known |= options(world, *command)
     for option in set(re.findall(r"^\*(--[\w-]+)", page, re.M)):
-        assert any(option in options(world, v) for v in verbs(world)), f"{option} does not exist"
+        assert option in known, f"{option} does not exist"
 
 
 def complete(world, *words):
@@ -116,9 +133,10 @@ def case_completion_knows_everything(world):
     assert complete(world, "") >= set(verbs(world))
     assert complete(world, "ro") == {"rollback"}
     assert complete(world, "--js") == {"--json="}
-    for verb in verbs(world):
-        offered = {o.rstrip("=") for o in complete(world, verb, "-")}
-        assert offered == options(world, verb), (verb, offered ^ options(world, verb))
+    for command in commands(world):
+        offered = {o.rstrip("=") for o in complete(world, *command, "-")}
+        there = options(world, *command)
+        assert offered == there, (command, offered ^ there)
     assert complete(world, "discard", "") == {"1", "2", "3"}
     assert complete(world, "mark", "") == {"good", "bad"}
     assert complete(world, "mark", "bad", "") == {"1", "2", "3"}
