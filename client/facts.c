@@ -63,8 +63,9 @@ int facts_machine(Client *c, json_object **ret, Err **reterr) {
         return 0;
 }
 
+static const char *const marks[] = {"booted", "next", "good"};
+
 static int mark_slot(json_object *slot, json_object *machine) {
-        static const char *const marks[] = {"booted", "next", "good"};
         int r = 0;
 
         for (size_t i = 0; i < ARRAY_SIZE(marks) && r >= 0; i++)
@@ -73,9 +74,7 @@ static int mark_slot(json_object *slot, json_object *machine) {
 }
 
 /* Numbers rise, so the newest comes first; configured names stand in their own order. */
-static int compare_slots(const void *a, const void *b) {
-        const char *x = jstr(*(json_object *const *) a, "id");
-        const char *y = jstr(*(json_object *const *) b, "id");
+static int compare_ids(const char *x, const char *y) {
         uint64_t i, j;
 
         if (parse_u64(x, &i) >= 0 && parse_u64(y, &j) >= 0)
@@ -83,39 +82,94 @@ static int compare_slots(const void *a, const void *b) {
         return strverscmp(x, y);
 }
 
-static int list_slots(Client *c, json_object *slots, Err **reterr) {
-        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
-        const char *id, *state, *version, *reason, *path;
-        uint64_t created;
-        int pinned, r;
+static int compare_slots(const void *a, const void *b) {
+        return compare_ids(jstr(*(json_object *const *) a, "id"),
+                        jstr(*(json_object *const *) b, "id"));
+}
 
-        r = bus_method(c, "ListSlots", &m, reterr);
+typedef struct Row {
+        const char *id, *state, *version, *reason; /* within the reply */
+        uint64_t created;
+        int pinned;
+} Row;
+
+static int compare_rows(const void *a, const void *b) {
+        return compare_ids(((const Row *) a)->id, ((const Row *) b)->id);
+}
+
+static int read_rows(sd_bus_message *reply, Row **rows, size_t *n) {
+        const char *path;
+        Row row, *more;
+        int r = sd_bus_message_enter_container(reply, 'a', "(sssstbo)");
+
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(sssstbo)", &row.id, &row.state,
+                                          &row.version, &row.reason, &row.created, &row.pinned,
+                                          &path)) > 0) {
+                if (*n % 64 == 0) {
+                        more = reallocarray(*rows, *n + 64, sizeof(*more));
+                        if (!more)
+                                return -ENOMEM;
+                        *rows = more;
+                }
+                (*rows)[(*n)++] = row;
+        }
+        return r;
+}
+
+static int add_row(json_object *slots, const Row *row) {
+        json_object *o = json_object_new_object();
+        int r = jset_str(o, "id", row->id);
+
+        if (r >= 0)
+                r = jset_str(o, "state", row->state);
+        if (r >= 0)
+                r = jset_str(o, "version", row->version);
+        if (r >= 0)
+                r = jset_str(o, "reason", row->reason);
+        if (r >= 0)
+                r = jset_u64(o, "created", row->created);
+        if (r >= 0)
+                r = jset_bool(o, "pinned", row->pinned);
+        if (r >= 0)
+                return jappend(slots, o);
+        json_object_put(o);
+        return r;
+}
+
+static bool is_named(json_object *machine, const char *id) {
+        for (size_t i = 0; i < ARRAY_SIZE(marks); i++)
+                if (str_eq(jstr(machine, marks[i]), id))
+                        return true;
+        return false;
+}
+
+int facts_recent_slots(Client *c, json_object *machine, size_t max, json_object **ret,
+                size_t *ret_older, Err **reterr) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
+        _cleanup_(json_unrefp) json_object *slots = json_object_new_array();
+        _cleanup_(freep) Row *rows = NULL;
+        size_t n = 0, older = 0;
+        int r = bus_method(c, "ListSlots", &m, reterr);
+
         if (r >= 0)
                 r = bus_call(c, m, /* timeout= */ 0, &reply, reterr);
         if (r < 0)
                 return r;
-        r = sd_bus_message_enter_container(reply, 'a', "(sssstbo)");
-        while (r >= 0 && (r = sd_bus_message_read(reply, "(sssstbo)", &id, &state, &version,
-                                          &reason, &created, &pinned, &path)) > 0) {
-                json_object *o = json_object_new_object();
-
-                r = jset_str(o, "id", id);
-                if (r >= 0)
-                        r = jset_str(o, "state", state);
-                if (r >= 0)
-                        r = jset_str(o, "version", version);
-                if (r >= 0)
-                        r = jset_str(o, "reason", reason);
-                if (r >= 0)
-                        r = jset_u64(o, "created", created);
-                if (r >= 0)
-                        r = jset_bool(o, "pinned", pinned);
-                if (r >= 0)
-                        r = jappend(slots, o);
+        r = slots ? read_rows(reply, &rows, &n) : -ENOMEM;
+        if (r >= 0 && n > 0)
+                qsort(rows, n, sizeof(*rows), compare_rows);
+        for (size_t i = 0; i < n && r >= 0; i++)
+                if (i < max || rows[i].pinned || is_named(machine, rows[i].id))
+                        r = add_row(slots, &rows[i]);
                 else
-                        json_object_put(o);
-        }
-        return r < 0 ? bus_broken(r, reterr) : 0;
+                        older++;
+        if (r >= 0)
+                r = facts_mark_slots(machine, slots);
+        if (r < 0)
+                return bus_broken(r, reterr);
+        *ret = MOVE(slots);
+        *ret_older = older;
+        return 0;
 }
 
 /* All objects of the daemon that have @interface, into @array. */
@@ -157,16 +211,13 @@ int facts_mark_slots(json_object *machine, json_object *slots) {
         return r;
 }
 
-int facts_slots(Client *c, json_object *machine, bool full, json_object **ret, Err **reterr) {
+int facts_slots(Client *c, json_object *machine, json_object **ret, Err **reterr) {
         _cleanup_(json_unrefp) json_object *slots = json_object_new_array();
         int r;
 
         if (!slots)
                 return bus_broken(-ENOMEM, reterr);
-        if (full)
-                r = managed_objects(c, API_SLOT_INTERFACE, slots, reterr);
-        else
-                r = list_slots(c, slots, reterr);
+        r = managed_objects(c, API_SLOT_INTERFACE, slots, reterr);
         if (r < 0)
                 return r;
         r = facts_mark_slots(machine, slots);

@@ -98,9 +98,9 @@ static void slot_line(struct libscols_table *t, json_object *slot, size_t n) {
                 table_cell(line, COL_KERNEL, *kernel ? kernel : "-", PAINT_PLAIN);
 }
 
-int slots_print(json_object *slots, size_t max, bool full, Err **reterr) {
+int slots_print(json_object *slots, size_t max, size_t older, bool full, Err **reterr) {
         _cleanup_(table_freep) struct libscols_table *t = NULL;
-        size_t n = json_object_array_length(slots), shown = 0;
+        size_t n = json_object_array_length(slots);
         int r;
 
         if (n == 0) {
@@ -113,14 +113,14 @@ int slots_print(json_object *slots, size_t max, bool full, Err **reterr) {
         for (size_t i = 0; i < n; i++) {
                 json_object *slot = json_object_array_get_idx(slots, i);
 
-                if (i >= max && !is_marked(slot))
-                        continue;
-                slot_line(t, slot, n_columns(full));
-                shown++;
+                if (i < max || is_marked(slot))
+                        slot_line(t, slot, n_columns(full));
+                else
+                        older++;
         }
         r = table_print(t, reterr);
-        if (r >= 0 && shown < n)
-                printf("... and %zu older slots: 'abctl list' shows them all.\n", n - shown);
+        if (r >= 0 && older > 0)
+                printf("... and %zu older slots: 'abctl list' shows them all.\n", older);
         return r;
 }
 
@@ -132,7 +132,7 @@ int show_slots(Client *c, json_object *slots, Err **reterr) {
                 return EXIT_DONE;
         }
         term_page(c);
-        r = slots_print(slots, SIZE_MAX, /* full= */ true, reterr);
+        r = slots_print(slots, SIZE_MAX, /* older= */ 0, /* full= */ true, reterr);
         return r < 0 ? r : EXIT_DONE;
 }
 
@@ -141,6 +141,6 @@ int verb_list(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr)
         int r = facts_machine(c, &machine, reterr);
 
         if (r >= 0)
-                r = facts_slots(c, machine, /* full= */ true, &slots, reterr);
+                r = facts_slots(c, machine, &slots, reterr);
         return r < 0 ? r : show_slots(c, slots, reterr);
 }

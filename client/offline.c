@@ -82,7 +82,7 @@ int offline_status(Client *c, int argc _unused_, char *argv[] _unused_, Err **re
         json_object_object_del(end.world, "history");
         r = jset(end.world, "jobs", json_object_new_array());
         return r < 0 ? err_sys(reterr, r, "Cannot show the status")
-                     : show_status(c, end.world, reterr);
+                     : show_status(c, end.world, /* older= */ 0, reterr);
 }
 
 int offline_list(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {

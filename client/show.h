@@ -6,14 +6,16 @@
 #include "client/client.h"
 #include "client/json.h"
 
-/* The picture of the machine; @machine has "slots" and maybe "jobs". Returns EXIT_REBOOT where --exit-code asks. */
-int show_status(Client *c, json_object *machine, Err **reterr);
+/* The picture of the machine; @machine has "slots", but for @older ones, and maybe "jobs". Returns EXIT_REBOOT where
+ * --exit-code asks. */
+int show_status(Client *c, json_object *machine, size_t older, Err **reterr);
 
 /* All slots, with sizes. */
 int show_slots(Client *c, json_object *slots, Err **reterr);
 
-/* Prints at most @max rows of slots, but every slot that is booted, next, good or pinned; says how many it left out. */
-int slots_print(json_object *slots, size_t max, bool full, Err **reterr);
+/* Prints at most @max rows of slots, but every slot that is booted, next, good or pinned; says how many it left out, with
+ * @older ones that are not in @slots. */
+int slots_print(json_object *slots, size_t max, size_t older, bool full, Err **reterr);
 
 /* What was done, newest first. */
 int show_history(Client *c, json_object *events, Err **reterr);

@@ -155,7 +155,7 @@ static void problem_rows(json_object *machine) {
                 row("", PAINT_PLAIN, "'abctl check' says what to do");
 }
 
-int show_status(Client *c, json_object *machine, Err **reterr) {
+int show_status(Client *c, json_object *machine, size_t older, Err **reterr) {
         json_object *slots = jarray(machine, "slots"), *jobs = jarray(machine, "jobs");
         int r;
 
@@ -170,7 +170,7 @@ int show_status(Client *c, json_object *machine, Err **reterr) {
                 refused_rows(machine);
                 problem_rows(machine);
                 printf("\n");
-                r = slots_print(slots, STATUS_SLOTS_MAX, /* full= */ false, reterr);
+                r = slots_print(slots, STATUS_SLOTS_MAX, older, /* full= */ false, reterr);
                 if (r < 0)
                         return r;
         }
@@ -179,16 +179,18 @@ int show_status(Client *c, json_object *machine, Err **reterr) {
 
 int verb_status(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
         _cleanup_(json_unrefp) json_object *machine = NULL, *slots = NULL, *jobs = NULL;
+        size_t older = 0;
         int r = facts_machine(c, &machine, reterr);
 
-        /* sizes and kernels of a thousand slots take their time, and people do not see them here */
-        if (r >= 0)
-                r = facts_slots(c, machine, /* full= */ c->json != JSON_OFF, &slots, reterr);
+        if (r >= 0 && c->json != JSON_OFF)
+                r = facts_slots(c, machine, &slots, reterr);
+        else if (r >= 0)
+                r = facts_recent_slots(c, machine, STATUS_SLOTS_MAX, &slots, &older, reterr);
         if (r >= 0)
                 r = facts_jobs(c, &jobs, reterr);
         if (r < 0)
                 return r;
         if (jset(machine, "slots", MOVE(slots)) < 0 || jset(machine, "jobs", MOVE(jobs)) < 0)
                 return err_sys(reterr, ENOMEM, "Cannot show the status");
-        return show_status(c, machine, reterr);
+        return show_status(c, machine, older, reterr);
 }
