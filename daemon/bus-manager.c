@@ -177,6 +177,21 @@ static int on_pin(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         return end_call(&r, k);
 }
 
+/* Free for everybody, and so gives way to everybody who changes something. */
+static int on_inspect(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+        _cleanup_(request_freep) Request *r = NULL;
+        int k, fd;
+
+        k = begin_call(userdata, call, JOB_INSPECT, /* action= */ NULL, &r, e);
+        if (k >= 0)
+                k = sd_bus_message_read(call, "h", &fd);
+        if (k >= 0)
+                k = call_manifest(r, fd, e);
+        if (k >= 0)
+                r->at_end = true;
+        return end_call(&r, k);
+}
+
 /* Free for everybody; callers who come while one runs share it, so that nobody can keep the machine busy. */
 static int on_check(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         Manager *m = userdata;
@@ -227,6 +242,7 @@ static const sd_bus_vtable manager_vtable[] = {
                                 on_update),
                 METHOD("Plan", ("h", image, "s", name, "a{sv}", options), ("a(sst)", steps),
                                 on_plan),
+                METHOD("Inspect", ("h", manifest), ("a{sv}", image), on_inspect),
                 METHOD("Begin", ("a{sv}", options), ("s", transaction, "o", slot), on_begin),
                 METHOD("Commit", ("s", transaction, "a{sv}", options), ("t", id, "o", job),
                                 on_commit),

@@ -78,7 +78,8 @@ void event_daemon_started(void) {
 
 /* Looking at the machine is no news. */
 static int job_priority(const Job *j, int level) {
-        return j->type == JOB_RECOVER || j->type == JOB_CHECK ? LOG_DEBUG : level;
+        return j->type == JOB_RECOVER || j->type == JOB_CHECK || j->type == JOB_INSPECT ? LOG_DEBUG
+                                                                                        : level;
 }
 
 void event_job_started(const Job *j, uid_t uid) {
@@ -103,6 +104,8 @@ void event_job_ended(const Job *j, uid_t uid) {
         } else {
                 e.id = j->result.kind == ERR_WORKER_DIED ? EVENT_WORKER_DIED : EVENT_JOB_FAILED;
                 e.priority = j->result.kind == ERR_CANCELLED ? LOG_NOTICE : LOG_ERR;
+                if (j->type == JOB_INSPECT) /* anybody may hand in anything */
+                        e.priority = LOG_DEBUG;
                 add(&e, "ABUPDATE_ERROR", err_kind_name(j->result.kind));
                 send_event(&e, str_printf("Job %" PRIu64 " (%s) has failed: %s", j->id, type,
                                                text));

@@ -16,6 +16,7 @@
 static const char *const job_type_names[_JOB_TYPE_MAX] = {
                 [JOB_RECOVER] = "recover",
                 [JOB_CHECK] = "check",
+                [JOB_INSPECT] = "inspect",
                 [JOB_PLAN] = "plan",
                 [JOB_UPDATE] = "update",
                 [JOB_BEGIN] = "begin",

@@ -11,6 +11,7 @@
 typedef enum JobType {
         JOB_RECOVER,
         JOB_CHECK,
+        JOB_INSPECT,
         JOB_PLAN,
         JOB_UPDATE,
         JOB_BEGIN,

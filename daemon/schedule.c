@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Which job runs next. Calls that change something exclude each other; jobs of our own (recover, check) are short and
- * waited for. */
+ * waited for; an inspection gives way. */
 #include <inttypes.h>
 
 #include "base/log.h"
@@ -10,7 +10,7 @@
 static void schedule_next(Manager *m);
 
 static bool yields(JobType t) {
-        return t == JOB_RECOVER || t == JOB_CHECK;
+        return t == JOB_RECOVER || t == JOB_CHECK || t == JOB_INSPECT;
 }
 
 bool manager_exclusive(const Manager *m) {
@@ -90,6 +90,36 @@ static int append_findings(sd_bus_message *reply, const Result *res) {
         return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
+static int append_value(sd_bus_message *reply, const Field *f, const void *base) {
+        const char *at = (const char *) base + f->offset;
+        int r;
+
+        switch (f->type) {
+        case FIELD_U64: return sd_bus_message_append(reply, "v", "t", *(const uint64_t *) at);
+        case FIELD_STRINGS:
+                r = sd_bus_message_open_container(reply, 'v', "as");
+                if (r >= 0)
+                        r = sd_bus_message_append_strv(reply, *(char ***) (uintptr_t) at);
+                return r < 0 ? r : sd_bus_message_close_container(reply);
+        default: return sd_bus_message_append(reply, "v", "s", str_or(*(char *const *) at, ""));
+        }
+}
+
+static int append_image(sd_bus_message *reply, const Result *res) {
+        int r = sd_bus_message_open_container(reply, 'a', "{sv}");
+
+        for (size_t i = 0; i < n_image_fields && r >= 0; i++) {
+                r = sd_bus_message_open_container(reply, 'e', "sv");
+                if (r >= 0)
+                        r = sd_bus_message_append(reply, "s", image_fields[i].key);
+                if (r >= 0)
+                        r = append_value(reply, &image_fields[i], &res->image);
+                if (r >= 0)
+                        r = sd_bus_message_close_container(reply);
+        }
+        return r < 0 ? r : sd_bus_message_close_container(reply);
+}
+
 static void reply_list(sd_bus_message *call, const Result *res,
                 int (*append)(sd_bus_message *reply, const Result *res)) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
@@ -106,10 +136,13 @@ static void reply_ended(Manager *m) {
 
         if (!m->owner || !m->owner->call)
                 return;
-        if (res->code < 0)
+        if (m->job->type == JOB_INSPECT && res->kind == ERR_CANCELLED)
+                request_fail(m->owner, ERR_BUSY, "another call came first: try again");
+        else if (res->code < 0)
                 request_fail(m->owner, res->kind, str_or(res->text, ""));
-        else if (m->job->type == JOB_PLAN) {
-                reply_list(m->owner->call, res, append_steps);
+        else if (m->job->type == JOB_PLAN || m->job->type == JOB_INSPECT) {
+                reply_list(m->owner->call, res,
+                                m->job->type == JOB_PLAN ? append_steps : append_image);
                 m->owner->call = sd_bus_message_unref(m->owner->call);
         } else if (m->job->type == JOB_BEGIN) {
                 slot = bus_slot_path(res->slot);
@@ -201,13 +234,15 @@ void manager_submit(Manager *m, Request *r) {
         _cleanup_(err_freep) Err *e = NULL;
         char text[256];
 
-        if (m->stopping || manager_exclusive(m)) {
+        if (m->stopping || manager_exclusive(m) || (m->job && r->type == JOB_INSPECT)) {
                 manager_busy_text(m, text, sizeof(text));
                 request_fail(r, ERR_BUSY, text);
                 request_free(r);
-        } else if (m->job)
+        } else if (m->job) {
                 m->waiting = r;
-        else if (start(m, r->type, r, &e) < 0) {
+                if (m->job->type == JOB_INSPECT)
+                        (void) job_cancel(m->job, /* reterr= */ NULL);
+        } else if (start(m, r->type, r, &e) < 0) {
                 request_fail(r, err_kind_of(e), err_text(e));
                 request_free(r);
         }

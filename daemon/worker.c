@@ -122,6 +122,15 @@ static int do_check(Work *w, Err **reterr) {
         return job_says(&w->job, reterr, l.n == 0 ? "nothing is wrong" : "%zu findings", l.n);
 }
 
+static int do_inspect(Work *w, Err **reterr) {
+        json_object *image = NULL;
+        int r = job_inspect(&w->job, WORKER_MANIFEST_FD, &image, reterr);
+
+        if (r >= 0)
+                json_object_object_add(w->result, "image", image);
+        return r;
+}
+
 static int do_begin(Work *w, Err **reterr) {
         int r;
 
@@ -204,6 +213,7 @@ static const struct {
                 {"commit", run_commit, true},
                 {"abort", run_abort, true},
                 {"check", do_check, false},
+                {"inspect", do_inspect, false},
                 {"recover", run_recover, false},
 };
 

@@ -20,6 +20,7 @@
  *   commit    transaction
  *   abort     transaction
  *   check     ends with "findings"
+ *   inspect   with descriptor 5; changes nothing and ends with "image"
  *   recover   what every other job does first, and nothing else: converge from the facts on disk
  *
  * Packets from the worker, in this order:
@@ -32,9 +33,12 @@
  *                                                       worker left it, a JSON object, see below. Always sent, after a
  *                                                       failure too, unless the machine could not be read at all
  *   {"msg":"result","code":0,"kind":"","text":"...", "steps":[...], "findings":[...], "transaction":"...",
- *    "slot":"5"}                                        the last one. code: 0 or -errno; kind: ErrKind name; text: one
+ *    "slot":"5", "image":{...}}                       the last one. code: 0 or -errno; kind: ErrKind name; text: one
  *                                                       sentence for people, for success as well
  *     steps:    [{"phase":"write","text":"receive image.send","bytes":123}, ...]
+ *     image:    {"version":"2.0","version-text":"","compatible":"...","min-daemon":"","compression":"zstd","epoch":N,
+ *                "build-time":USEC,"valid-until":USEC or 0,"size":N,"bytes":N,"inodes":N,"places":["/"],
+ *                "bases":["UUID"],"error":"","message":""}
  *     findings: [{"severity":"error|warning|info","subject":"slot 5","problem":"...","advice":"..."}, ...]
  *
  * SIGTERM asks the worker to cancel: it stops at a safe point, undoes, sends result Cancelled, exits. A worker that ends

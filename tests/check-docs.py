@@ -88,7 +88,12 @@ def check_options(docs):
         code = dict(re.findall(r"\{\"([a-z-]+)\", '(\w)'\}", body))
         found = {plain(r[0]): r[1] for r in rows(docs.split(title, 1)[1], "key")}
         problems += differ(f"option ({function})", code, found)
-    return problems
+
+    types = {"STRING": "s", "U64": "t", "STRINGS": "as"}
+    body = read("daemon/packet.c").split(" image_fields[] = {", 1)[1].split("};", 1)[0]
+    code = {key: types[kind] for key, kind in re.findall(r'\{"([a-z-]+)", FIELD_(\w+)', body)}
+    found = {plain(r[0]): r[1] for r in rows(docs.split("Keys of `Inspect`:", 1)[1], "key")}
+    return problems + differ("key of Inspect", code, found)
 
 
 def check_errors(docs):

@@ -30,6 +30,10 @@ int recover(Machine *m, Err **reterr);
 int job_update(Job *j, int image_fd, int manifest_fd, const UpdateOptions *options, bool dry_run,
                 Plan *ret_plan, Err **reterr);
 
+/* What the manifest on @manifest_fd says and what this machine says to it ("error" and "message": why it would be refused),
+ * as dbus/worker-api.h has it. Its signatures must be good. Changes nothing. New object. */
+int job_inspect(Job *j, int manifest_fd, json_object **ret, Err **reterr);
+
 int job_rollback(Job *j, const char *slot, Err **reterr);
 int job_mark_good(Job *j, const char *slot, Err **reterr);
 int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr);

@@ -7,13 +7,14 @@
 
 typedef struct TrustArgs {
         Machine *m;
-        int fd; /* of the manifest; read whole, once */
+        int fd;      /* of the manifest; read whole, once */
+        bool always; /* signed it must be, with Verification=none too */
         void *userdata;
         bool (*cancelled)(void *userdata); /* also while nothing comes */
 } TrustArgs;
 
-/* With Verification=none the signatures are not looked at; everything else is. Errors: those of keyring_load(),
- * signed_text_split(), keyring_verify(), manifest_parse(), ERR_STALLED, ERR_BAD_INPUT, ERR_CANCELLED. */
+/* With Verification=none, unless @always, the signatures are not looked at; everything else is. Errors: those of
+ * keyring_load(), signed_text_split(), keyring_verify(), manifest_parse(), ERR_STALLED, ERR_BAD_INPUT, ERR_CANCELLED. */
 int trust_read(const TrustArgs *args, Manifest **ret, Err **reterr);
 
 /* The time for certificates and ValidUntil=, in seconds: the clock, but never before the running system was built. A clock

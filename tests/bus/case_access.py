@@ -10,7 +10,7 @@ from harness import (DENIED, ERR, JOB, MANAGER, NAME, NOBODY, PATH, POLKITD, PRO
 from wire import ALLOW_INTERACTIVE, BusError
 
 POLKIT = "org.freedesktop.PolicyKit1"
-READERS = {"Check", "ListSlots", "ListJobs", "GetHistory"}
+READERS = {"Check", "Inspect", "ListSlots", "ListJobs", "GetHistory"}
 RUNS = [["ready"], ["forever"]]
 
 

@@ -2,6 +2,7 @@
 """Every call and property, as they should go."""
 import os
 import re
+import time
 import xml.etree.ElementTree as ET
 
 from harness import (ERR, JOB, MANAGER, NAME, PATH, SLOT, TOP, Bus, ended, eq, fails, get, get_all, image, listen,
@@ -128,6 +129,43 @@ def test_plan(build):
         fd = image()
         eq(manager(b.peer(), "Plan", "hsa{sv}", [0, "n", {}], fds=[fd])[0],
            [("write", "receive", 12), ("arm", "switch", 0)])
+        os.close(fd)
+
+
+INSPECTED = {"version": "2.0", "version-text": "", "compatible": "c", "min-daemon": "", "compression": "zstd",
+             "epoch": 3, "build-time": 1, "valid-until": 0, "size": 7, "bytes": 8, "inodes": 9, "places": ["/", "/usr"],
+             "bases": [], "error": "Downgrade", "message": "older"}
+
+
+def test_inspect(build):
+    """Free for everybody; the worker gets the manifest as descriptor 5 and no image."""
+    with Bus(build) as b:
+        b.script(inspect=[["ready"], ["world"], ["result", 0, "", "ok", {"image": INSPECTED}]])
+        p = b.peer(65534)
+        fd = image()
+        eq(manager(p, "Inspect", "h", [0], fds=[fd])[0], INSPECTED)
+        order, facts = b.orders("inspect")[0]
+        eq(order["manifest"], True)
+        eq(facts["fds"], [0, 1, 2, 3, 5])
+        b.script(inspect=[["result", -129, "UnknownKey", "a stranger"]])
+        eq(fails("UnknownKey", manager, p, "Inspect", "h", [0], fds=[fd]), "a stranger")
+        os.close(fd)
+
+
+def test_inspect_gives_way(build):
+    """A call that changes something does not wait for anybody's manifest, and none comes in its way."""
+    with Bus(build) as b:
+        b.script(inspect=[["forever"]], prune=[["ready"], ["sleep", 0.5], ["world"], ["result", 0, "", "ok"]])
+        p, q = b.peer(65534), b.peer()
+        fd = image()
+        serial = post(p, "Inspect", "h", [0], fds=[fd])
+        b.until(lambda: b.orders("inspect"))
+        fails("Busy", manager, b.peer(65534), "Inspect", "h", [0], fds=[fd])
+        begun = time.monotonic()
+        manager(q, "Prune", "a{sv}", [{}])
+        fails("Busy", p.wait, serial)
+        assert time.monotonic() - begun < 5
+        fails("Busy", manager, p, "Inspect", "h", [0], fds=[fd])
         os.close(fd)
 
 

@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 from machinery import harness
 
 CHECKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "image", "check-manifest.py")
+ASK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "machinery", "ask.py")
 CHANGE = "sed -i s/Verification=none/Verification=signature/ etc/abupdate/abupdated.conf" \
          " && mkdir -p etc/abupdate/keys.d && cp {key}.pub etc/abupdate/keys.d/maker.pem"
 
@@ -75,6 +77,40 @@ def test_full_and_incremental(case):
     case.abctl(it, "mark", "good")
     case.expect(it, version="2.1")
     case.sound(it)
+
+
+def test_inspect(case):
+    """Inspect tells anybody what a manifest says and why it would be refused, and reads none that nobody trusted signed."""
+    it, maker = trusting(case)
+
+    def inspect(path):
+        return it.run(sys.executable, ASK, path).data
+
+    before = case.facts(it)
+    path = maker.image("2.0", "--epoch=4", "--version-text=two") + ".manifest"
+    got = inspect(path)
+    case.equal([got[k] for k in ("version", "version-text", "epoch", "places", "bases", "error")],
+               ["2.0", "two", 4, ["/"], [], ""])
+    got = inspect(maker.image("3.0", compatible="toaster") + ".manifest")
+    case.equal((got["compatible"], got["error"]), ("toaster", "NotCompatible"))
+    got = inspect(maker.image("3.1", base="2.0") + ".manifest")
+    case.equal((len(got["bases"]), got["error"]), (1, "ParentMissing"))
+    _flip(path, 100)
+    case.check(inspect(path)["refused"] in ("BadSignature", "BadManifest"))
+    other = Maker(case, it, "other")
+    stranger = maker.image("3.2", key=other.key) + ".manifest"
+    case.equal(inspect(stranger), {"refused": "UnknownKey"})
+    it.run("sed", "-i", "s/Verification=signature/Verification=none/",
+           f"{it.root}/etc/abupdate/abupdated.conf")
+    case.equal(inspect(maker.image("3.3", key="none") + ".manifest"), {"refused": "NotSigned"})
+    fifo = f"{case.tmp}/fifo"
+    os.mkfifo(fifo)
+    begun = time.monotonic()
+    held = os.open(fifo, os.O_RDWR)
+    case.equal(inspect(fifo), {"refused": "Stalled"})
+    os.close(held)
+    case.check(time.monotonic() - begun < 10)
+    case.unchanged(it, before)
 
 
 def test_places_come_from_the_manifest(case):
