@@ -15,7 +15,7 @@ enum { RING = 128, THREADS_MAX = 8 };
 typedef struct Record {
         uint8_t *data;
         size_t size;
-        int fd;
+        RecordFile file;
         char *path;
         bool has_content, done;
         uint8_t content[MANIFEST_DIGEST_SIZE];
@@ -43,10 +43,10 @@ static int hash_content(Records *q, EVP_MD_CTX *ctx, uint8_t *buf, Record *rec) 
         if (EVP_DigestInit_ex(ctx, q->sha256, NULL) != 1)
                 return -ENOMEM;
         if (q->args.from_disk)
-                (void) posix_fadvise(rec->fd, 0, 0, POSIX_FADV_DONTNEED);
-        (void) posix_fadvise(rec->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+                (void) posix_fadvise(rec->file.fd, 0, 0, POSIX_FADV_DONTNEED);
+        (void) posix_fadvise(rec->file.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
         for (;;) {
-                ssize_t k = read(rec->fd, buf, BUFFER_SIZE);
+                ssize_t k = read(rec->file.fd, buf, BUFFER_SIZE);
 
                 if (k < 0 && errno == EINTR)
                         continue;
@@ -82,7 +82,7 @@ static void *hash_thread(void *userdata) {
                         continue;
                 pthread_mutex_unlock(&q->lock);
                 r = ctx && buf ? hash_content(q, ctx, buf, rec) : -ENOMEM;
-                rec->fd = fd_close(rec->fd);
+                rec->file.fd = fd_close(rec->file.fd);
                 pthread_mutex_lock(&q->lock);
                 rec->error = r;
                 rec->done = true;
@@ -120,7 +120,7 @@ int records_new(const TreeDigestArgs *args, Records **ret, Err **reterr) {
                 return err_new(reterr, ENOMEM, "out of memory");
         q->args = *args;
         for (unsigned i = 0; i < RING; i++)
-                q->ring[i].fd = -1;
+                q->ring[i].file.fd = -1;
         pthread_mutex_init(&q->lock, NULL);
         pthread_condattr_init(&attr);
         pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -141,8 +141,8 @@ int records_new(const TreeDigestArgs *args, Records **ret, Err **reterr) {
 static void record_done(Record *rec) {
         free(rec->data);
         free(rec->path);
-        fd_close(rec->fd);
-        *rec = (Record){.fd = -1};
+        fd_close(rec->file.fd);
+        *rec = (Record){.file.fd = -1};
 }
 
 Records *records_free(Records *q) {
@@ -204,13 +204,22 @@ static int take(Records *q, Err **reterr) {
                         (rec->has_content && EVP_DigestUpdate(q->all, rec->content,
                                                              sizeof(rec->content)) != 1))
                 return err_new(reterr, EIO, "compute SHA-256");
+        if (rec->has_content && q->args.found &&
+                        contents_add(q->args.found, rec->file.ino, rec->file.transid,
+                                        rec->content) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
         record_done(rec);
         q->taken++;
         return 0;
 }
 
-int records_add(Records *q, void *data, size_t size, int fd, const char *path, Err **reterr) {
-        Record rec = {.data = data, .size = size, .fd = fd, .has_content = fd >= 0, .done = fd < 0};
+int records_add(Records *q, void *data, size_t size, RecordFile file, const char *path,
+                Err **reterr) {
+        Record rec = {.data = data,
+                        .size = size,
+                        .file = file,
+                        .has_content = file.fd >= 0,
+                        .done = file.fd < 0};
         int r = tick(q, reterr);
 
         if (r >= 0 && q->added - q->taken == RING)

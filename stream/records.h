@@ -13,9 +13,16 @@ int records_new(const TreeDigestArgs *args, Records **ret, Err **reterr);
 Records *records_free(Records *q);
 DEFINE_CLEANUP(Records, records_free)
 
-/* Appends @size bytes, and behind them the SHA-256 of what @fd (-1: nothing) gives; @path is for the story. Takes @data and
- * @fd over, on failure too. Waits while too much is under way. Errors also of what was appended before. */
-int records_add(Records *q, void *data, size_t size, int fd, const char *path, Err **reterr);
+/* The file that @fd is open on, for args->found. */
+typedef struct RecordFile {
+        int fd; /* -1: none */
+        uint64_t ino, transid;
+} RecordFile;
+
+/* Appends @size bytes, and behind them the SHA-256 of what @file gives; @path is for the story. Takes @data and the
+ * descriptor over, on failure too. Waits while too much is under way. Errors also of what was appended before. */
+int records_add(Records *q, void *data, size_t size, RecordFile file, const char *path,
+                Err **reterr);
 
 /* Waits for all; once. */
 int records_end(Records *q, uint8_t ret[static MANIFEST_DIGEST_SIZE], uint64_t *ret_bytes,

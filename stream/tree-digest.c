@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+#include "os/inodes.h"
 #include "stream/records.h"
 
 /* Btrfs numbers: the top of a subvolume, and what stands where a subvolume was that a snapshot did not take along. */
@@ -34,6 +35,7 @@ typedef struct Walk {
         Records *records;
         TreeDigest *result;
         dev_t dev;
+        InodeList inodes; /* filled where contents are known or asked for */
         uint64_t n_records;
         Names stack; /* directories to list; the last one next */
         Link *links;
@@ -226,8 +228,28 @@ static void put_inode(Buffer *b, const struct stat *st) {
         put64(b, S_ISREG(st->st_mode) || S_ISLNK(st->st_mode) ? (uint64_t) st->st_size : 0);
 }
 
+/* The content itself where it is known, else a descriptor to read it from. */
+static int put_content(Walk *w, int dir_fd, const char *name, const struct stat *st, Buffer *b,
+                RecordFile *ret) {
+        const TreeDigestArgs *args = w->args;
+        uint64_t transid = inode_list_transid(&w->inodes, st->st_ino);
+        const uint8_t *known = args->known ? contents_find(args->known, st->st_ino, transid) : NULL;
+
+        if ((uint64_t) st->st_size > w->result->max_file_size)
+                w->result->max_file_size = (uint64_t) st->st_size;
+        if (known) {
+                put(b, known, MANIFEST_DIGEST_SIZE);
+                return args->found ? contents_add(args->found, st->st_ino, transid, known) : 0;
+        }
+        *ret = (RecordFile){
+                        .fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
+                        .ino = st->st_ino,
+                        .transid = transid};
+        return ret->fd < 0 ? -errno : 0;
+}
+
 static int make_record(Walk *w, int dir_fd, const char *name, const char *path,
-                const struct stat *st, Buffer *b, int *ret_fd) {
+                const struct stat *st, Buffer *b, RecordFile *ret) {
         char where[NAME_MAX + 64];
         uint64_t first;
         int r = first_record(w, st, &first);
@@ -243,30 +265,26 @@ static int make_record(Walk *w, int dir_fd, const char *name, const char *path,
         r = put_xattrs(b, where);
         if (r >= 0 && S_ISLNK(st->st_mode))
                 r = put_target(b, dir_fd, name, st);
-        if (r >= 0 && S_ISREG(st->st_mode)) {
-                *ret_fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-                if (*ret_fd < 0)
-                        return -errno;
-                if ((uint64_t) st->st_size > w->result->max_file_size)
-                        w->result->max_file_size = (uint64_t) st->st_size;
-        }
+        if (r >= 0 && S_ISREG(st->st_mode))
+                r = put_content(w, dir_fd, name, st, b, ret);
         return r;
 }
 
 static int add_name(Walk *w, int dir_fd, const char *name, const char *path, const struct stat *st,
                 Err **reterr) {
         Buffer b = {0};
-        int fd = -1, r = make_record(w, dir_fd, name, path, st, &b, &fd);
+        RecordFile file = {.fd = -1};
+        int r = make_record(w, dir_fd, name, path, st, &b, &file);
 
         if (r >= 0 && b.failed)
                 r = -ENOMEM;
         if (r < 0) {
                 free(b.data);
-                fd_close(fd);
+                fd_close(file.fd);
                 return err_sys(reterr, r, "read /%s", path);
         }
         w->n_records++;
-        return records_add(w->records, b.data, b.size, fd, path, reterr);
+        return records_add(w->records, b.data, b.size, file, path, reterr);
 }
 
 static int read_names(int dir_fd, Names *ret) {
@@ -331,6 +349,7 @@ static void walk_done(Walk *w) {
         records_free(w->records);
         names_done(&w->stack);
         free(w->links);
+        inode_list_done(&w->inodes);
 }
 
 int tree_digest(const TreeDigestArgs *args, TreeDigest *ret, Err **reterr) {
@@ -342,7 +361,9 @@ int tree_digest(const TreeDigestArgs *args, TreeDigest *ret, Err **reterr) {
         if (fstat(args->fd, &st) < 0)
                 return err_sys(reterr, errno, "read the tree");
         w.dev = st.st_dev;
-        r = records_new(args, &w.records, reterr);
+        r = args->known || args->found ? inode_list_read(args->fd, &w.inodes, reterr) : 0;
+        if (r >= 0)
+                r = records_new(args, &w.records, reterr);
         if (r >= 0)
                 r = add_name(&w, args->fd, "", "", &st, reterr);
         if (r >= 0 && names_add(&w.stack, strdup("")) < 0)

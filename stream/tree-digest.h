@@ -2,11 +2,13 @@
 /* stream/tree-digest.h - one SHA-256 for everything that a subvolume is: docs/image-format.md says of what. Reads only. */
 #pragma once
 
-#include "stream/manifest.h"
+#include "stream/contents.h"
 
 typedef struct TreeDigestArgs {
         int fd; /* a directory, a real descriptor; subvolumes below it are left out */
         bool from_disk; /* drop what is cached of each file first: what counts is what the disk gives back */
+        const Contents *known; /* files that need not be read; NULL: read all */
+        Contents *found; /* gets the content of every file; NULL: nobody asks. Both are of subvolumes only */
         unsigned threads; /* besides the caller, for content; 0: as the machine has processors */
         void *userdata;
         /* A few times a second at most: bytes of content read so far. Non-zero stops (-ECANCELED). May be NULL. */

@@ -134,13 +134,28 @@ static int on_progress(void *userdata, uint64_t bytes) {
         return r->progress(r->userdata, r->before + bytes);
 }
 
-static int check_digest(const Incoming *in, size_t i, int fd, Reading *reading, Err **reterr) {
+/* What was found right in the base needs no second look where the stream left it alone. NULL: look at everything. */
+static Contents *known_of_base(const Incoming *in, size_t i) {
+        const ManifestSubvol *s = &in->manifest->subvols[i];
+        _cleanup_(fd_closep) int fd = -1;
+        Contents *c;
+
+        if (!s->incremental || in->m->slots->ops->find_base(in->m->slots, s->parent, &fd, NULL) < 0)
+                return NULL;
+        return contents_load(fd, &c) < 0 ? NULL : c;
+}
+
+static int check_digest(const Incoming *in, size_t i, int fd, Contents *found, Reading *reading,
+                Err **reterr) {
+        _cleanup_(contents_freep) Contents *known = known_of_base(in, i);
         _cleanup_(err_freep) Err *why = NULL;
         TreeDigest d;
         int r = tree_digest(
                         &(TreeDigestArgs){
                                         .fd = fd,
                                         .from_disk = true,
+                                        .known = known,
+                                        .found = found,
                                         .userdata = reading,
                                         .progress = on_progress,
                         },
@@ -161,6 +176,19 @@ static int check_digest(const Incoming *in, size_t i, int fd, Reading *reading, 
         return err_kind(reterr, ERR_VERIFY_FAILED, EBADMSG,
                         "subvolume %s is not what was signed: its tree digest differs",
                         in->items[i].name);
+}
+
+static int check_content(const Incoming *in, size_t i, int image_fd, int fd, const SubvolInfo *info,
+                Reading *reading, Err **reterr) {
+        _cleanup_(contents_freep) Contents *found = NULL;
+        int r = contents_new(&found);
+
+        if (r < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = check_digest(in, i, fd, found, reading, reterr);
+        if (r >= 0)
+                (void) contents_save(found, image_fd, info, NULL); /* spares time, no more */
+        return r;
 }
 
 /* Read-only and received-UUID are no proof of content; they prove that the engine reached the end of this subvolume. Every
@@ -186,7 +214,7 @@ int incoming_verify(Incoming *in, int image_fd, int (*progress)(void *userdata, 
                         r = tree_size(fd, &size, reterr);
                 in->size += size;
                 if (r >= 0 && in->manifest)
-                        r = check_digest(in, i, fd, &reading, reterr);
+                        r = check_content(in, i, image_fd, fd, &info, &reading, reterr);
         }
         return r;
 }

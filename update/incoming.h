@@ -32,7 +32,8 @@ int incoming_end(Incoming *in, const StreamSubvol *s, Err **reterr);
 /* After the engine has ended: did all come that were announced? */
 int incoming_complete(const Incoming *in, Err **reterr);
 
-/* Reads everything below @image_fd back from the disk; with a manifest every byte, against the tree digests. @progress as
+/* Reads everything below @image_fd back from the disk; with a manifest every byte, against the tree digests, but for files
+ * that were found right with the base and that nothing has changed since (stream/contents.h). @progress as
  * in TreeDigestArgs, with the bytes of all subvolumes. Errors: ERR_VERIFY_FAILED, -ECANCELED. */
 int incoming_verify(Incoming *in, int image_fd, int (*progress)(void *userdata, uint64_t bytes),
                 void *userdata, Err **reterr);

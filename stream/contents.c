@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <endian.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+
+#include "os/file.h"
+#include "stream/contents.h"
+
+#define NAME_PREFIX ".contents-"
+#define SIZE_MAX_   ((size_t) 1 << 30)
+
+static const char magic[8] = "abcont\0\1";
+
+/* As on disk, little-endian. */
+typedef struct Head {
+        char magic[8];
+        uint8_t uuid[16]; /* of the subvolume itself */
+        uint64_t ctransid;
+        uint64_t n;
+        uint8_t sum[MANIFEST_DIGEST_SIZE]; /* SHA-256 of the items */
+} Head;
+
+typedef struct Item {
+        uint64_t ino, transid;
+        uint8_t digest[MANIFEST_DIGEST_SIZE];
+} Item;
+
+struct Contents {
+        Head *head; /* the file as it was loaded, items behind it; NULL: being filled */
+        Item *items;
+        size_t n;
+};
+
+int contents_new(Contents **ret) {
+        *ret = calloc(1, sizeof(**ret));
+        return *ret ? 0 : -ENOMEM;
+}
+
+Contents *contents_free(Contents *c) {
+        if (c) {
+                free(c->head ? (void *) c->head : (void *) c->items);
+                free(c);
+        }
+        return NULL;
+}
+
+int contents_add(Contents *c, uint64_t ino, uint64_t transid,
+                const uint8_t digest[static MANIFEST_DIGEST_SIZE]) {
+        Item *i;
+
+        if ((c->n & (c->n - 1)) == 0) {
+                Item *more = reallocarray(c->items, c->n ? 2 * c->n : 1, sizeof(*more));
+
+                if (!more)
+                        return -ENOMEM;
+                c->items = more;
+        }
+        i = &c->items[c->n++];
+        i->ino = htole64(ino);
+        i->transid = htole64(transid);
+        memcpy(i->digest, digest, sizeof(i->digest));
+        return 0;
+}
+
+static int compare_items(const void *a, const void *b) {
+        uint64_t x = le64toh(((const Item *) a)->ino), y = le64toh(((const Item *) b)->ino);
+
+        return x < y ? -1 : x > y;
+}
+
+static int name_of(const SubvolInfo *info, char ret[static 64]) {
+        char text[UUID_TEXT_SIZE];
+
+        return snprintf(ret, 64, NAME_PREFIX "%s", uuid_format(text, info->uuid));
+}
+
+static int sum_of(const Item *items, size_t n, uint8_t ret[static EVP_MAX_MD_SIZE]) {
+        return EVP_Digest(items, n * sizeof(*items), ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -EIO;
+}
+
+int contents_save(Contents *c, int dir_fd, const SubvolInfo *info, Err **reterr) {
+        size_t size = sizeof(Head) + c->n * sizeof(Item);
+        _cleanup_(freep) uint8_t *data = calloc(1, size);
+        uint8_t sum[EVP_MAX_MD_SIZE];
+        Head *h = (Head *) data;
+        char name[64];
+
+        if (!data)
+                return err_new(reterr, ENOMEM, "out of memory");
+        if (c->n > 0) {
+                qsort(c->items, c->n, sizeof(*c->items), compare_items);
+                memcpy(data + sizeof(Head), c->items, c->n * sizeof(Item));
+        }
+        if (sum_of(c->items, c->n, sum) < 0)
+                return err_new(reterr, EIO, "compute SHA-256");
+        memcpy(h->magic, magic, sizeof(magic));
+        memcpy(h->uuid, info->uuid, sizeof(h->uuid));
+        memcpy(h->sum, sum, sizeof(h->sum));
+        h->ctransid = htole64(info->ctransid);
+        h->n = htole64(c->n);
+        name_of(info, name);
+        return file_write_at(dir_fd, name, data, size, reterr);
+}
+
+/* Takes @data over where it is right. */
+static int adopt(uint8_t **data, size_t size, const SubvolInfo *info, Contents **ret) {
+        Head *h = (Head *) *data;
+        uint8_t sum[EVP_MAX_MD_SIZE];
+        Contents *c;
+
+        if (size < sizeof(*h) || (size - sizeof(*h)) % sizeof(Item) != 0 ||
+                        memcmp(h->magic, magic, sizeof(magic)) != 0 ||
+                        memcmp(h->uuid, info->uuid, sizeof(h->uuid)) != 0 ||
+                        le64toh(h->ctransid) != info->ctransid ||
+                        le64toh(h->n) != (size - sizeof(*h)) / sizeof(Item))
+                return -ENODATA;
+        if (sum_of((Item *) (h + 1), (size_t) le64toh(h->n), sum) < 0 ||
+                        memcmp(sum, h->sum, sizeof(h->sum)) != 0)
+                return -ENODATA;
+        c = calloc(1, sizeof(*c));
+        if (!c)
+                return -ENOMEM;
+        *c = (Contents){h, (Item *) (h + 1), (size_t) le64toh(h->n)};
+        *data = NULL;
+        *ret = c;
+        return 0;
+}
+
+int contents_load(int fd, Contents **ret) {
+        _cleanup_(fd_closep) int dir_fd = -1;
+        _cleanup_(freep) char *text = NULL;
+        SubvolInfo info;
+        char name[64];
+        size_t size;
+
+        if (subvol_info(fd, &info, NULL) < 0 || !info.read_only)
+                return -ENODATA;
+        dir_fd = dir_open_at(fd, "..", NULL);
+        name_of(&info, name);
+        if (dir_fd < 0 || file_read_at(dir_fd, name, SIZE_MAX_, &text, &size, NULL) < 0)
+                return -ENODATA;
+        return adopt((uint8_t **) &text, size, &info, ret);
+}
+
+const uint8_t *contents_find(const Contents *c, uint64_t ino, uint64_t transid) {
+        const Item key = {.ino = htole64(ino)}, *i;
+
+        if (c->n == 0)
+                return NULL;
+        i = bsearch(&key, c->items, c->n, sizeof(*c->items), compare_items);
+        return i && le64toh(i->transid) == transid ? i->digest : NULL;
+}

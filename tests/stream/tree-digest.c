@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* tree-digest [--known=BASE] [--save] DIR: the tree digest of a subvolume, and how many bytes were read for it. With
+ * --save what was found stays beside DIR; with --known what was saved of BASE is not read again. For tests. */
+#include <fcntl.h>
+#include <getopt.h>
+
+#include "os/file.h"
+#include "stream/hex.h"
+#include "stream/tree-digest.h"
+
+static int save(int fd, Contents *found, Err **reterr) {
+        _cleanup_(fd_closep) int dir_fd = dir_open_at(fd, "..", reterr);
+        SubvolInfo info;
+        int r = dir_fd < 0 ? dir_fd : subvol_info(fd, &info, reterr);
+
+        return r < 0 ? r : contents_save(found, dir_fd, &info, reterr);
+}
+
+static int run(const char *base, bool saves, const char *path, Err **reterr) {
+        _cleanup_(contents_freep) Contents *known = NULL, *found = NULL;
+        _cleanup_(fd_closep) int fd = dir_open_at(AT_FDCWD, path, reterr), base_fd = -1;
+        char text[2 * MANIFEST_DIGEST_SIZE + 1];
+        TreeDigest d;
+        int r = fd;
+
+        if (r >= 0 && base) {
+                base_fd = r = dir_open_at(AT_FDCWD, base, reterr);
+                if (r >= 0 && contents_load(base_fd, &known) < 0)
+                        printf("unknown ");
+        }
+        if (r >= 0 && saves)
+                r = contents_new(&found);
+        if (r >= 0)
+                r = tree_digest(&(TreeDigestArgs){.fd = fd,
+                                                .from_disk = true,
+                                                .known = known,
+                                                .found = found},
+                                &d, reterr);
+        if (r >= 0 && saves)
+                r = save(fd, found, reterr);
+        if (r < 0)
+                return r;
+        hex_write(text, d.digest, sizeof(d.digest));
+        printf("%s %" PRIu64 " %" PRIu64 "\n", text, d.names, d.bytes);
+        return 0;
+}
+
+int main(int argc, char *argv[]) {
+        static const struct option options[] = {
+                        {"known", required_argument, NULL, 'k'},
+                        {"save", no_argument, NULL, 's'},
+                        {0},
+        };
+        _cleanup_(err_freep) Err *e = NULL;
+        const char *base = NULL;
+        bool saves = false;
+        int o;
+
+        while ((o = getopt_long(argc, argv, "", options, NULL)) >= 0)
+                if (o == 'k')
+                        base = optarg;
+                else if (o == 's')
+                        saves = true;
+                else
+                        return 2;
+        if (optind != argc - 1)
+                return 2;
+        if (run(base, saves, argv[optind], &e) >= 0)
+                return 0;
+        fprintf(stderr, "tree-digest: %s\n", err_text(e));
+        return 1;
+}
