@@ -54,6 +54,9 @@ int manager_run(Manager *m);
 /* Takes calls from now on: the machine is known, or it takes too long. May be repeated. */
 void manager_open(Manager *m);
 
+/* What cannot be mended: leave at once, with an error; the bus starts another one. */
+void manager_fail(Manager *m, const char *why);
+
 /* Something has ended or begun: leave when nothing is left to do. */
 void manager_touch(Manager *m);
 

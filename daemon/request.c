@@ -47,6 +47,19 @@ int request_new(Manager *m, sd_bus_message *call, const char *action, Request **
         return 0;
 }
 
+/* The bus tells, or does not tell any more, when the caller leaves it. Not by sd_bus_add_match(): what is left of one that
+ * fails for want of memory aborts the process at the next message. */
+static int subscribe(const Request *r, const char *member) {
+        _cleanup_(freep) char *match = str_printf("type='signal',sender='" DRIVER_NAME
+                                                  "',path='" DRIVER_PATH "',interface='" DRIVER_NAME
+                                                  "',member='NameOwnerChanged',arg0='%s',arg2=''",
+                        r->caller);
+
+        return match ? sd_bus_call_method_async(r->manager->bus, NULL, DRIVER_NAME, DRIVER_PATH,
+                                       DRIVER_NAME, member, NULL, NULL, "s", match)
+                     : -ENOMEM;
+}
+
 Request *request_free(Request *r) {
         Manager *m;
 
@@ -68,7 +81,8 @@ Request *request_free(Request *r) {
         }
         auth_free(r->auth);
         sd_bus_slot_unref(r->query);
-        sd_bus_slot_unref(r->watch);
+        if (r->watched)
+                (void) subscribe(r, "RemoveMatch");
         sd_bus_slot_unref(r->presence);
         sd_bus_message_unref(r->call);
         json_object_put(r->order);
@@ -133,10 +147,18 @@ static void caller_gone(Request *r) {
         manager_touch(m);
 }
 
-static int on_owner_changed(sd_bus_message *m, void *userdata, sd_bus_error *e) {
-        (void) m, (void) e;
-        caller_gone(userdata);
-        return 0;
+void request_name_changed(Manager *m, sd_bus_message *signal) {
+        const char *name, *old, *new;
+
+        /* anybody may send us a signal of that name */
+        if (!str_eq(sd_bus_message_get_sender(signal), DRIVER_NAME) ||
+                        sd_bus_message_read(signal, "sss", &name, &old, &new) <= 0 || *new)
+                return;
+        for (Request *r = m->requests, *next; r; r = next) {
+                next = r->next;
+                if (r->watched && str_eq(r->caller, name))
+                        caller_gone(r);
+        }
 }
 
 static int on_presence(sd_bus_message *m, void *userdata, sd_bus_error *e) {
@@ -151,21 +173,14 @@ static int on_presence(sd_bus_message *m, void *userdata, sd_bus_error *e) {
 
 /* Hear of it when the caller leaves the bus, or has left already: the question is asked behind the subscription. */
 static int watch_caller(Request *r) {
-        _cleanup_(freep) char *match = NULL;
         int k;
 
-        if (r->watch)
+        if (r->watched)
                 return 0;
-        match = str_printf("type='signal',sender='" DRIVER_NAME "',path='" DRIVER_PATH
-                           "',interface='" DRIVER_NAME
-                           "',member='NameOwnerChanged',arg0='%s',arg2=''",
-                        r->caller);
-        if (!match)
-                return -ENOMEM;
-        k = sd_bus_add_match_async(r->manager->bus, &r->watch, match, on_owner_changed,
-                        /* install_callback= */ NULL, r);
+        k = subscribe(r, "AddMatch");
         if (k < 0)
                 return k;
+        r->watched = true;
         return sd_bus_call_method_async(r->manager->bus, &r->presence, DRIVER_NAME, DRIVER_PATH,
                         DRIVER_NAME, "NameHasOwner", on_presence, r, "s", r->caller);
 }

@@ -22,7 +22,8 @@ struct Request {
         bool at_end;         /* answered when the job has ended */
         bool detach;         /* the job goes on without its caller */
 
-        sd_bus_slot *query, *watch, *presence;
+        sd_bus_slot *query, *presence;
+        bool watched; /* the bus tells when the caller leaves it */
         Auth *auth;
 };
 
@@ -33,6 +34,9 @@ DEFINE_CLEANUP(Request, request_free)
 
 /* Takes ownership; the answer comes later. */
 void request_submit(Request *r);
+
+/* A name has changed hands: whose caller it was is told. */
+void request_name_changed(Manager *m, sd_bus_message *signal);
 
 /* Answers, once; later answers are dropped. */
 void request_fail(Request *r, ErrKind kind, const char *text);

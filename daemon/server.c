@@ -114,6 +114,8 @@ static int on_message(sd_bus_message *msg, void *userdata, sd_bus_error *e) {
         (void) e;
         if (sd_bus_message_is_signal(msg, "org.freedesktop.DBus.Local", "Disconnected"))
                 stop(m, "the bus is gone");
+        else if (sd_bus_message_is_signal(msg, "org.freedesktop.DBus", "NameOwnerChanged"))
+                request_name_changed(m, msg);
         else if (sd_bus_message_is_method_call(msg, NULL, NULL))
                 m->last_activity = now_monotonic();
         return 0;
@@ -123,6 +125,11 @@ static int on_open_timer(sd_event_source *s, uint64_t usec, void *userdata) {
         (void) s, (void) usec;
         manager_open(userdata);
         return 0;
+}
+
+void manager_fail(Manager *m, const char *why) {
+        log_error("Stopping: %s", why);
+        (void) sd_event_exit(m->event, EXIT_FAILURE);
 }
 
 /* Until now the bus has kept the calls for us, in its own memory and in their order. */
@@ -135,8 +142,7 @@ void manager_open(Manager *m) {
         m->last_activity = now_monotonic();
         r = sd_bus_attach_event(m->bus, m->event, SD_EVENT_PRIORITY_NORMAL);
         if (r < 0) {
-                log_error("Cannot listen to the bus: %s", strerror(-r));
-                (void) sd_event_exit(m->event, EXIT_FAILURE);
+                manager_fail(m, "Cannot listen to the bus");
                 return;
         }
         m->open = true;
