@@ -4,6 +4,8 @@
 
 #include "os/file.h"
 
+enum { FIRST_READ = 4095 };
+
 int file_read_if_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size,
                 Err **reterr) {
         int r;
@@ -19,7 +21,7 @@ int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
         _cleanup_(fd_closep) int fd = -1;
         _cleanup_(freep) char *buf = NULL;
         struct stat st;
-        size_t size = 0;
+        size_t size = 0, room;
 
         /* O_NONBLOCK: a fifo in the place of the file must not hold us */
         fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
@@ -31,12 +33,23 @@ int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
                 return err_new(reterr, EBADMSG, "read %s: not a regular file", path);
 
         /* the size of files in /proc says nothing: read until the end */
-        buf = malloc(max + 1);
-        if (!buf)
-                return err_new(reterr, ENOMEM, "read %s: out of memory", path);
+        room = st.st_size > FIRST_READ ? (size_t) st.st_size : FIRST_READ;
+        if (room > max)
+                room = max;
         for (;;) {
-                ssize_t n = read(fd, buf + size, max + 1 - size);
+                ssize_t n;
 
+                if (!buf || size == room + 1) {
+                        char *more;
+
+                        if (buf)
+                                room = room < max / 2 ? 2 * room : max;
+                        more = realloc(buf, room + 1);
+                        if (!more)
+                                return err_new(reterr, ENOMEM, "read %s: out of memory", path);
+                        buf = more;
+                }
+                n = read(fd, buf + size, room + 1 - size);
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
