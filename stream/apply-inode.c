@@ -35,8 +35,10 @@ int apply_chmod(Applier *a, const Command *c, Err **reterr) {
                 r = tree_dir(&a->tree, c->path, &d);
                 if (r == 0 && fchmod(d->fd, mode) < 0)
                         r = -errno;
-                if (r == 0)
-                        d->setgid = mode & S_ISGID;
+                if (r == 0 && mode & S_ISGID)
+                        tree_special(&a->tree, c->path);
+                else if (r == 0)
+                        d->setgid = false;
                 break;
         default: r = chmod_other(a, c->path, mode); break;
         }
@@ -122,7 +124,7 @@ int apply_utimes(Applier *a, const Command *c, Err **reterr) {
         }
         if (times_update(&a->times, c->path, times))
                 return 0;
-        if (current && a->node.kind == NODE_DIR)
+        if ((current && a->node.kind == NODE_DIR) || tree_has_dir(&a->tree, c->path))
                 return add_dir_times(a, c->path, times, reterr);
 
         /* Not the current inode: do not leave that, its commands may go on. */
@@ -177,7 +179,7 @@ static int xattr_dir(Applier *a, const Command *c) {
         if (q < 0)
                 return -errno;
         if (!str_after(c->xattr_name, "security.") && !str_after(c->xattr_name, "user."))
-                tree_forget(&a->tree, c->path); /* others may be inherited: look again */
+                tree_special(&a->tree, c->path); /* others may be inherited: look again */
         return 0;
 }
 

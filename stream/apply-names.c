@@ -87,7 +87,7 @@ static int birth_at(Applier *a, File *f, const char *path) {
         Dir *d;
         int r, fd = -1;
 
-        r = tree_parent(&a->tree, path, &d, &name);
+        r = tree_maker(&a->tree, path, &d, &name);
         if (r < 0)
                 return r;
         r = make_file(d, name, mode, &fd);
@@ -143,7 +143,7 @@ static int make_at(Applier *a, const char *path) {
         Dir *d;
         int r;
 
-        r = tree_parent(&a->tree, path, &d, &name);
+        r = tree_maker(&a->tree, path, &d, &name);
         if (r < 0)
                 return r;
         switch (a->pending.kind) {

@@ -98,22 +98,19 @@ static NodeKind node_kind(mode_t mode) {
         }
 }
 
-/* One that was there before; the writer may still work on it, under this or another name. */
-static int open_file(Applier *a, const char *path, File **ret, Err **reterr) {
+/* One that was there before. */
+static int open_file(
+                Applier *a, const char *path, const struct stat *st, File **ret, Err **reterr) {
         _cleanup_(file_freep) File *f = NULL;
-        struct stat st;
         int r, fd;
 
-        r = writer_drain(a->writer, reterr);
-        if (r < 0)
-                return r;
         r = file_new(path, &f, reterr);
         if (r < 0)
                 return r;
-        r = tree_open_file(&a->tree, path, O_RDWR, &fd, &st);
+        r = tree_open_known_file(&a->tree, path, O_RDWR, &fd);
         if (r < 0)
                 return apply_error(reterr, r, "open", path);
-        r = file_opened(f, fd, &st, reterr);
+        r = file_opened(f, fd, st, reterr);
         if (r < 0)
                 return r;
         *ret = MOVE(f);
@@ -133,13 +130,17 @@ int node_use(Applier *a, const char *path, Err **reterr) {
                 return r;
 
         if (path[0]) {
+                /* the writer may still work on it, under this or another name */
+                r = writer_drain(a->writer, reterr);
+                if (r < 0)
+                        return r;
                 r = tree_stat(&a->tree, path, &st);
                 if (r < 0)
                         return apply_error(reterr, r, "find", path);
         }
         kind = node_kind(st.st_mode);
         if (kind == NODE_FILE) {
-                r = open_file(a, path, &f, reterr);
+                r = open_file(a, path, &st, &f, reterr);
                 if (r < 0)
                         return r;
         }
@@ -177,7 +178,11 @@ static int begin(Applier *a, const Command *c, Err **reterr) {
                 return r;
 
         tree_init(&a->tree, fd);
-        if (base_fd >= 0) {
+        if (base_fd < 0) {
+                r = tree_begin_new(&a->tree);
+                if (r < 0)
+                        return err_sys(reterr, r, "Cannot look at the subvolume");
+        } else {
                 /* Names that the kernel parks in the root change its times, which it then does not send. */
                 struct stat st;
 
@@ -287,4 +292,8 @@ int applier_apply(Applier *a, const Command *c, Err **reterr) {
         if (reterr)
                 *reterr = err_free(*reterr);
         return apply(a, c, reterr);
+}
+
+void applier_wait(Applier *a) {
+        writer_kick(a->writer);
 }

@@ -16,3 +16,6 @@ DEFINE_CLEANUP(Applier, applier_free)
 /* SUBVOL and SNAPSHOT begin a subvolume; END finishes it: sealed (see subvol.h) when this returns. After an error
  * nothing more may be applied. */
 int applier_apply(Applier *a, const Command *c, Err **reterr);
+
+/* Before waiting for more input: what is held of it may be what the input needs. */
+void applier_wait(Applier *a);

@@ -9,6 +9,7 @@
 struct Stream {
         StreamArgs args;
         Input *input;
+        Applier *applier; /* while stream_receive() runs */
         Reader reader;
         Gate gate;
         Command command; /* the one that comes next; the first is read by stream_open() */
@@ -22,7 +23,11 @@ unsigned long stream_parse_count(void) {
 }
 
 static int next_block(void *userdata, Block **ret, Err **reterr) {
-        return input_next(userdata, ret, reterr);
+        Stream *s = userdata;
+
+        if (s->applier)
+                applier_wait(s->applier);
+        return input_next(s->input, ret, reterr);
 }
 
 /* 1 and s->command, or 0 at the end of the image. */
@@ -67,7 +72,7 @@ int stream_open(const StreamArgs *args, Stream **ret, Err **reterr) {
                         &s->input, reterr);
         if (r < 0)
                 return r;
-        reader_init(&s->reader, next_block, s->input);
+        reader_init(&s->reader, next_block, s);
         r = next_command(s, reterr);
         if (r < 0)
                 return r;
@@ -90,17 +95,28 @@ const StreamSubvol *stream_first(const Stream *s) {
         return &s->first;
 }
 
-/* With @a NULL nothing is changed. */
-static int take_one(Stream *s, Applier *a, Err **reterr) {
+/* Without an applier nothing is changed. */
+static int take_one(Stream *s, Err **reterr) {
         const Command *c = &s->command;
         int r = 0;
 
         if ((c->kind == CMD_SUBVOL || c->kind == CMD_SNAPSHOT) && s->args.subvol_begin)
                 r = s->args.subvol_begin(s->args.userdata, &s->gate.subvol, reterr);
-        if (r >= 0 && a)
-                r = applier_apply(a, c, reterr);
+        if (r >= 0 && s->applier)
+                r = applier_apply(s->applier, c, reterr);
         if (r >= 0 && c->kind == CMD_END && s->args.subvol_done)
                 r = s->args.subvol_done(s->args.userdata, &s->gate.subvol, reterr);
+        return r;
+}
+
+static int take_all(Stream *s, Err **reterr) {
+        int r;
+
+        for (r = 1; r > 0; r = next_command(s, reterr)) {
+                r = take_one(s, reterr);
+                if (r < 0)
+                        return r;
+        }
         return r;
 }
 
@@ -111,21 +127,12 @@ int stream_receive(Stream *s, int dest_fd, Err **reterr) {
         r = applier_new(&s->args, dest_fd, &a, reterr);
         if (r < 0)
                 return r;
-        for (r = 1; r > 0; r = next_command(s, reterr)) {
-                r = take_one(s, a, reterr);
-                if (r < 0)
-                        return r;
-        }
+        s->applier = a;
+        r = take_all(s, reterr);
+        s->applier = NULL;
         return r;
 }
 
 int stream_check(Stream *s, Err **reterr) {
-        int r;
-
-        for (r = 1; r > 0; r = next_command(s, reterr)) {
-                r = take_one(s, NULL, reterr);
-                if (r < 0)
-                        return r;
-        }
-        return r;
+        return take_all(s, reterr);
 }

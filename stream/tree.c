@@ -57,6 +57,7 @@ static int dir_look(Dir *d) {
                 return -errno;
         d->setgid = st.st_mode & S_ISGID;
         d->gid = st.st_gid;
+        d->looked = true;
         if (ioctl(d->fd, FS_IOC_GETFLAGS, &flags) < 0 && errno != ENOTTY && errno != EOPNOTSUPP)
                 return -errno;
         d->inherits = flags & (FS_NOCOW_FL | FS_COMPR_FL | FS_NOCOMP_FL);
@@ -69,32 +70,30 @@ static int dir_look(Dir *d) {
         return 0;
 }
 
+static bool dir_is(const Dir *d, uint32_t hash, const char *path, size_t n) {
+        return d->hash == hash && d->path && strncmp(d->path, path, n) == 0 && !d->path[n];
+}
+
 static int tree_dir_n(Tree *t, const char *path, size_t n, Dir **ret) {
         uint32_t hash = path_hash(path, n);
         Dir *d = &t->dirs[t->last], *oldest = t->dirs;
         Dir fresh = {.hash = hash};
-        int r;
 
-        if (!d->path || d->hash != hash || strncmp(d->path, path, n) != 0 || d->path[n]) {
-                for (d = t->dirs; d < t->dirs + TREE_DIRS; d++) {
-                        if (d->path && d->hash == hash && strncmp(d->path, path, n) == 0 &&
-                                        !d->path[n])
-                                break;
+        if (!dir_is(d, hash, path, n))
+                for (d = t->dirs; d < t->dirs + TREE_DIRS && !dir_is(d, hash, path, n); d++)
                         if (d->used < oldest->used)
                                 oldest = d;
-                }
-        }
         if (d == t->dirs + TREE_DIRS) {
                 fresh.path = strndup(path, n);
                 if (!fresh.path)
                         return -ENOMEM;
                 fresh.fd = open_beneath(
                                 t->root_fd, n == 0 ? "." : fresh.path, O_RDONLY | O_DIRECTORY);
-                r = fresh.fd < 0 ? fresh.fd : dir_look(&fresh);
-                if (r < 0) {
-                        dir_done(&fresh);
-                        return r;
+                if (fresh.fd < 0) {
+                        free(fresh.path);
+                        return fresh.fd;
                 }
+                fresh.looked = t->plain;
                 d = oldest;
                 dir_done(d);
                 *d = fresh;
@@ -118,6 +117,42 @@ int tree_parent(Tree *t, const char *path, Dir **ret, const char **ret_name) {
                 return r;
         *ret_name = slash ? slash + 1 : path;
         return 0;
+}
+
+int tree_maker(Tree *t, const char *path, Dir **ret, const char **ret_name) {
+        int r;
+
+        r = tree_parent(t, path, ret, ret_name);
+        return r < 0 || (*ret)->looked ? r : dir_look(*ret);
+}
+
+int tree_begin_new(Tree *t) {
+        Dir *d;
+        int r;
+
+        r = tree_dir(t, "", &d);
+        if (r == 0)
+                r = dir_look(d);
+        if (r == 0)
+                t->plain = !d->setgid && !d->inherits;
+        return r;
+}
+
+void tree_special(Tree *t, const char *path) {
+        t->plain = false;
+        for (size_t i = 0; i < TREE_DIRS; i++)
+                if (t->dirs[i].path && str_eq(t->dirs[i].path, path))
+                        t->dirs[i].looked = false;
+}
+
+bool tree_has_dir(const Tree *t, const char *path) {
+        size_t n = strlen(path);
+        uint32_t hash = path_hash(path, n);
+
+        for (size_t i = 0; i < TREE_DIRS; i++)
+                if (dir_is(&t->dirs[i], hash, path, n))
+                        return true;
+        return false;
 }
 
 bool path_is_below(const char *path, const char *top) {
@@ -148,25 +183,32 @@ static int refuse_kind(mode_t mode) {
 }
 
 int tree_open_file(Tree *t, const char *path, int flags, int *ret_fd, struct stat *ret_st) {
-        const char *name;
         struct stat st;
+        int r;
+
+        /* To open a device or a fifo has effects of its own: look before. */
+        r = tree_stat(t, path, &st);
+        if (r == 0)
+                r = refuse_kind(st.st_mode);
+        if (r == 0)
+                r = tree_open_known_file(t, path, flags, ret_fd);
+        if (r < 0)
+                return r;
+        *ret_st = st;
+        return 0;
+}
+
+int tree_open_known_file(Tree *t, const char *path, int flags, int *ret_fd) {
+        const char *name;
         Dir *d;
         int r, fd;
 
         r = tree_parent(t, path, &d, &name);
         if (r < 0)
                 return r;
-        /* To open a device or a fifo has effects of its own: look before. */
-        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return -errno;
-        r = refuse_kind(st.st_mode);
-        if (r < 0)
-                return r;
         fd = openat(d->fd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
         if (fd < 0)
                 return -errno;
-        if (ret_st)
-                *ret_st = st;
         *ret_fd = fd;
         return 0;
 }

@@ -5,7 +5,9 @@
 
 #include "stream/writer.h"
 
-#define JOBS 128u /* each may keep a file open */
+#define JOBS        128u /* each may keep a file open */
+#define BATCH_JOBS  32u  /* to wake a thread costs more than to write a small file: not for each */
+#define BATCH_BYTES (256u << 10)
 
 typedef struct Job {
         File *file;
@@ -21,7 +23,10 @@ struct Writer {
         atomic_uint head; /* jobs given so far */
         atomic_uint tail; /* jobs done so far */
         atomic_bool sleeping, waiting;
+        atomic_uint goal; /* who waits goes on when so many jobs are done */
         bool stopping;
+        unsigned quiet_jobs; /* given since the thread was woken, and their bytes */
+        uint64_t quiet_bytes;
         atomic_int result;
         Err *err;
 };
@@ -40,40 +45,47 @@ static int run_job(Job *j, bool skip, Err **reterr) {
         return r;
 }
 
-/* Until there is work: its number, or the same as @tail when there will be none. */
-static unsigned wait_for_work(Writer *w, unsigned tail) {
-        unsigned head;
+static void wake(Writer *w) {
+        pthread_mutex_lock(&w->lock);
+        pthread_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->lock);
+}
+
+/* False: there will be no more. */
+static bool wait_for_work(Writer *w) {
+        bool any;
 
         pthread_mutex_lock(&w->lock);
         atomic_store(&w->sleeping, true);
-        while ((head = atomic_load(&w->head)) == tail && !w->stopping)
+        while (!(any = atomic_load(&w->head) != atomic_load(&w->tail)) && !w->stopping)
                 pthread_cond_wait(&w->changed, &w->lock);
         atomic_store(&w->sleeping, false);
         pthread_mutex_unlock(&w->lock);
-        return head;
+        return any;
+}
+
+static void run_next(Writer *w) {
+        unsigned tail = atomic_load(&w->tail);
+        Err *e = NULL;
+        int r;
+
+        r = run_job(&w->jobs[tail % JOBS], atomic_load(&w->result) < 0, &e);
+        if (r < 0) {
+                w->err = e;
+                atomic_store(&w->result, r);
+        }
+        atomic_store(&w->tail, tail + 1);
 }
 
 static void *writer_thread(void *userdata) {
         Writer *w = userdata;
 
-        for (unsigned tail = 0;; tail++) {
-                Err *e = NULL;
-                int r;
-
-                if (atomic_load(&w->head) == tail && wait_for_work(w, tail) == tail)
+        for (;;) {
+                if (atomic_load(&w->head) == atomic_load(&w->tail) && !wait_for_work(w))
                         return NULL;
-
-                r = run_job(&w->jobs[tail % JOBS], atomic_load(&w->result) < 0, &e);
-                if (r < 0) {
-                        w->err = e;
-                        atomic_store(&w->result, r);
-                }
-                atomic_store(&w->tail, tail + 1);
-                if (atomic_load(&w->waiting)) {
-                        pthread_mutex_lock(&w->lock);
-                        pthread_cond_broadcast(&w->changed);
-                        pthread_mutex_unlock(&w->lock);
-                }
+                run_next(w);
+                if (atomic_load(&w->waiting) && atomic_load(&w->tail) == atomic_load(&w->goal))
+                        wake(w);
         }
 }
 
@@ -118,12 +130,18 @@ Writer *writer_free(Writer *w) {
 
 /* Until at most @left jobs are not done. */
 static void wait_until(Writer *w, unsigned left) {
-        if (atomic_load(&w->head) - atomic_load(&w->tail) <= left)
-                return;
+        unsigned goal = atomic_load(&w->head) - left;
+
         pthread_mutex_lock(&w->lock);
+        atomic_store(&w->goal, goal);
         atomic_store(&w->waiting, true);
-        while (atomic_load(&w->head) - atomic_load(&w->tail) > left)
-                pthread_cond_wait(&w->changed, &w->lock);
+        while ((int) (goal - atomic_load(&w->tail)) > 0) {
+                /* To do the work is quicker than to have the thread woken for it. */
+                if (atomic_load(&w->sleeping))
+                        run_next(w);
+                else
+                        pthread_cond_wait(&w->changed, &w->lock);
+        }
         atomic_store(&w->waiting, false);
         pthread_mutex_unlock(&w->lock);
 }
@@ -136,24 +154,30 @@ static int result(Writer *w, Err **reterr) {
         return r;
 }
 
+void writer_kick(Writer *w) {
+        w->quiet_jobs = 0;
+        w->quiet_bytes = 0;
+        if (atomic_load(&w->sleeping) && atomic_load(&w->head) != atomic_load(&w->tail))
+                wake(w);
+}
+
 int writer_submit(Writer *w, File *f, bool last, Err **reterr) {
         unsigned head = atomic_load(&w->head);
-        Job *j = &w->jobs[head % JOBS];
 
-        wait_until(w, JOBS - 1);
-        *j = (Job){.file = f, .held = f->held, .last = last};
+        w->quiet_bytes += f->held.size;
+        if (head - atomic_load(&w->tail) == JOBS)
+                wait_until(w, JOBS / 2);
+        w->jobs[head % JOBS] = (Job){.file = f, .held = f->held, .last = last};
         f->held = (Held){0};
         f->busy = true;
         atomic_store(&w->head, head + 1);
-        if (atomic_load(&w->sleeping)) {
-                pthread_mutex_lock(&w->lock);
-                pthread_cond_broadcast(&w->changed);
-                pthread_mutex_unlock(&w->lock);
-        }
+        if (++w->quiet_jobs >= BATCH_JOBS || w->quiet_bytes >= BATCH_BYTES)
+                writer_kick(w);
         return result(w, reterr);
 }
 
 int writer_drain(Writer *w, Err **reterr) {
-        wait_until(w, 0);
+        if (atomic_load(&w->head) != atomic_load(&w->tail))
+                wait_until(w, 0);
         return result(w, reterr);
 }

@@ -18,5 +18,8 @@ DEFINE_CLEANUP(Writer, writer_free)
  * Returns the error of any earlier piece of work; @f is taken also then. */
 int writer_submit(Writer *w, File *f, bool last, Err **reterr);
 
+/* Sees to it that the thread works on what it has been given: before waiting for anything that may hang on that. */
+void writer_kick(Writer *w);
+
 /* Waits until everything is done, and returns the error of any of it. */
 int writer_drain(Writer *w, Err **reterr);
