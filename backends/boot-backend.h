@@ -33,6 +33,11 @@ typedef struct BootOps {
          * ERR_WRONG_LAYOUT says why not. */
         int (*fits)(BootBackend *b, int slot_root_fd, Err **reterr);
 
+        /* Brings what the loader needs of the slot with this top to where it reads it, before that
+         * slot is placed. Nothing boots from it yet. Durable; repeatable; forget() takes it away.
+         * NULL: the loader reads the slot itself. */
+        int (*bring)(BootBackend *b, const Slot *slot, int slot_root_fd, Err **reterr);
+
         /* THE SWITCH. Everything that @slot consists of is on disk when this is called. With
          * @tries the loader goes back to @fallback (may be NULL: to what it takes now) after so
          * many boots without bless(); 0: for good. Durable; after a power cut inside the old
@@ -46,6 +51,10 @@ typedef struct BootOps {
         /* The slot is about to be discarded: nothing of the loader may point at it any more.
          * Durable. */
         int (*forget)(BootBackend *b, const Slot *slot, Err **reterr);
+
+        /* Slot->boot_options may have changed: what the loader knows of the slot follows, the
+         * choice and the count stay. Durable; old or new after a power cut. NULL: it knows none. */
+        int (*follow)(BootBackend *b, const Slot *slot, Err **reterr);
 } BootOps;
 
 struct BootBackend {
@@ -53,6 +62,7 @@ struct BootBackend {
 };
 
 extern const BootOps default_subvolume_boot_ops;
+extern const BootOps bls_boot_ops;
 extern const BootOps none_boot_ops;
 
 int boot_backend_open(const World *w, BootBackend **ret, Err **reterr);

@@ -128,7 +128,7 @@ static int ds_open(const World *w, BootBackend **ret, Err **reterr) {
                 return err_new(reterr, ENOMEM, "out of memory");
         *d = (DefaultSubvolume){{&default_subvolume_boot_ops}, w, -1};
         b = &d->base;
-        r = toplevel_open(w->root_fd, &d->top_fd, reterr);
+        r = toplevel_open(w->root_fd, /* read_only= */ false, &d->top_fd, reterr);
         if (r < 0)
                 return r;
         *ret = MOVE(b);
@@ -344,7 +344,7 @@ int default_subvolume_count(const char *device, char **ret_text, Err **reterr) {
         uint64_t key;
         int r;
 
-        r = toplevel_open_device(device, &top_fd, reterr);
+        r = toplevel_open_device(device, /* read_only= */ false, &top_fd, reterr);
         if (r >= 0)
                 r = default_subvol_get(top_fd, &key, reterr);
         if (r >= 0)

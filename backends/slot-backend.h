@@ -28,6 +28,12 @@ typedef struct SlotOps {
         /* All slots, from facts alone. */
         int (*list)(SlotBackend *b, SlotList **ret, Err **reterr);
 
+        /* Which slot takes a new version, where that is not one with a new number; everything that
+         * stands in the way is found here. @next: what boots next, which is spared. *@ret_note says
+         * in a clause what is going to happen to it. Changes nothing. prepare() is for this one. */
+        int (*target)(SlotBackend *b, const SlotList *slots, const char *next, char **ret_id,
+                        char **ret_note, Err **reterr);
+
         /* Directory of journal and history; a new descriptor. Made where it is missing. */
         int (*state_dir)(SlotBackend *b, int *ret_fd, Err **reterr);
 
@@ -76,6 +82,7 @@ struct SlotBackend {
 };
 
 extern const SlotOps snapshot_slot_ops;
+extern const SlotOps seed_slot_ops;
 extern const SlotOps none_slot_ops;
 
 /* By the word in the configuration. ERR_BAD_CONFIG lists the words. */

@@ -21,6 +21,11 @@ void slot_done(Slot *s) {
         free(s->kernel);
         free(s->transaction);
         free(s->fallback);
+        free(s->boot_options);
+        free(s->device);
+        free(s->device_kind);
+        free(s->depends);
+        free(s->fsid);
         *s = (Slot){0};
 }
 
@@ -47,6 +52,10 @@ Slot *slot_booted(const SlotList *l) {
                 if (s->booted)
                         return s;
         return NULL;
+}
+
+bool slot_holds_version(const Slot *s) {
+        return s->state != SLOT_EMPTY && s->state != SLOT_INCOMPLETE;
 }
 
 bool slot_proven(const Slot *s) {
@@ -92,6 +101,10 @@ int slot_format(const Slot *s, char **ret) {
                 r = kv_set(kv, "Transaction", s->transaction);
         if (r >= 0)
                 r = kv_set(kv, "Fallback", s->fallback);
+        if (r >= 0)
+                r = kv_set(kv, "Depends", s->depends);
+        if (r >= 0)
+                r = kv_set(kv, "Fsid", s->fsid);
         return r < 0 ? r : kv_format(kv, ret);
 }
 
@@ -108,6 +121,10 @@ static int read_texts(const Kv *kv, Slot *s) {
                 r = str_set(&s->transaction, kv_get(kv, "Transaction"));
         if (r >= 0)
                 r = str_set(&s->fallback, kv_get(kv, "Fallback"));
+        if (r >= 0)
+                r = str_set(&s->depends, kv_get(kv, "Depends"));
+        if (r >= 0)
+                r = str_set(&s->fsid, kv_get(kv, "Fsid"));
         return r;
 }
 

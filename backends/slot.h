@@ -37,6 +37,14 @@ typedef struct Slot {
         char *transaction;  /* open in-place transaction on it, may be NULL */
         char *fallback;     /* slot to boot until that is committed, may be NULL */
         uint64_t boot_key;  /* how a boot backend knows it: the id of its root subvolume */
+        char *boot_options; /* the same for a command line: root= and rootflags=; may be NULL */
+        /* where versions are devices */
+        char *device;         /* "/dev/sda2", NULL: it is missing, or versions are no devices */
+        char *device_kind;    /* one word, may be NULL */
+        char *depends;        /* the slot whose device this one still reads, may be NULL */
+        char *fsid;           /* of the file system on the device, may be NULL */
+        uint64_t device_size; /* bytes */
+        uint64_t to_merge;    /* bytes that are still on the device of @depends, 0: not known */
 } Slot;
 
 typedef struct SlotList {
@@ -51,6 +59,9 @@ DEFINE_CLEANUP(SlotList, slot_list_free)
 /* Borrowed, or NULL. NULL and "" as id find nothing. */
 Slot *slot_find(const SlotList *l, const char *id);
 Slot *slot_booted(const SlotList *l);
+
+/* Is there a version in it, and whole? */
+bool slot_holds_version(const Slot *s);
 
 /* Has it proven itself? Not while a transaction changes it. */
 bool slot_proven(const Slot *s);

@@ -62,6 +62,9 @@ static const struct {
                 [ERR_NOT_COMPATIBLE] = {"NotCompatible", EXIT_REFUSED},
                 [ERR_DOWNGRADE] = {"Downgrade", EXIT_REFUSED},
                 [ERR_EXPIRED] = {"Expired", EXIT_REFUSED},
+                [ERR_BAD_DEVICE] = {"BadDevice", EXIT_FAILED},
+                [ERR_AMBIGUOUS_DEVICE] = {"AmbiguousDevice", EXIT_FAILED},
+                [ERR_NOT_SEALED] = {"NotSealed", EXIT_FAILED},
 };
 
 static ErrKind kind_of_code(int code) {

@@ -51,11 +51,14 @@ typedef enum ErrKind {
         ERR_BAD_SIGNATURE, /* of a trusted key, but not valid */
         ERR_UNKNOWN_KEY,   /* signed, by nobody who is trusted here */
         ERR_REVOKED_KEY,
-        ERR_NO_KEYS,        /* no key is installed: nothing can be trusted */
-        ERR_BAD_IMAGE,      /* the image is not the one that was signed */
-        ERR_NOT_COMPATIBLE, /* made for another kind of machine */
-        ERR_DOWNGRADE,      /* older than what is installed, or of an earlier epoch */
-        ERR_EXPIRED,        /* ValidUntil= has passed */
+        ERR_NO_KEYS,          /* no key is installed: nothing can be trusted */
+        ERR_BAD_IMAGE,        /* the image is not the one that was signed */
+        ERR_NOT_COMPATIBLE,   /* made for another kind of machine */
+        ERR_DOWNGRADE,        /* older than what is installed, or of an earlier epoch */
+        ERR_EXPIRED,          /* ValidUntil= has passed */
+        ERR_BAD_DEVICE,       /* a device cannot take a version: missing, foreign, in use, small */
+        ERR_AMBIGUOUS_DEVICE, /* two devices say that they are the same */
+        ERR_NOT_SEALED,       /* the running device is no seed */
         _ERR_KIND_MAX,
         _ERR_KIND_INVALID = -EINVAL,
 } ErrKind;

@@ -6,6 +6,7 @@
 #include <getopt.h>
 
 #include "backends/default-subvolume.h"
+#include "backends/seal.h"
 
 /* The kernel log is the only one there is this early. */
 static void say(int level, const char *text) {
@@ -17,9 +18,10 @@ static void say(int level, const char *text) {
 }
 
 static int usage(FILE *f, int status) {
-        fputs("abupdate-initrd --device=DEV\n\n"
+        fputs("abupdate-initrd --device=DEV [--seal]\n\n"
               "Counts one try of the slot on trial, before the root file system on DEV is "
               "mounted.\n"
+              "With --seal the loader counts; DEV is made a seed instead, unless it is one.\n"
               "To be called once a boot by the initrd. Exit status 0 even where nothing could be\n"
               "counted: booting on is always right.\n",
                         f);
@@ -29,6 +31,7 @@ static int usage(FILE *f, int status) {
 int main(int argc, char *argv[]) {
         static const struct option options[] = {
                         {"device", required_argument, NULL, 'd'},
+                        {"seal", no_argument, NULL, 's'},
                         {"help", no_argument, NULL, 'h'},
                         {"version", no_argument, NULL, 'v'},
                         {0},
@@ -36,11 +39,13 @@ int main(int argc, char *argv[]) {
         _cleanup_(err_freep) Err *err = NULL;
         _cleanup_(freep) char *text = NULL;
         const char *device = NULL;
+        bool seal = false;
         int c, r;
 
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
                 switch (c) {
                 case 'd': device = optarg; break;
+                case 's': seal = true; break;
                 case 'h': return usage(stdout, EXIT_SUCCESS);
                 case 'v': puts("abupdate-initrd " ABUPDATE_VERSION); return EXIT_SUCCESS;
                 default: return usage(stderr, 2);
@@ -48,10 +53,10 @@ int main(int argc, char *argv[]) {
         if (!device || optind < argc)
                 return usage(stderr, 2);
 
-        r = default_subvolume_count(device, &text, &err);
+        r = seal ? seed_seal(device, &text, &err) : default_subvolume_count(device, &text, &err);
         if (r < 0)
                 say(4, err_text(err));
-        else if (r != COUNT_NOTHING)
+        else if (seal ? r > 0 : r != COUNT_NOTHING)
                 say(5, str_or(text, "counted"));
         return EXIT_SUCCESS;
 }

@@ -6,12 +6,32 @@
 
 #include "os/btrfs-device.h"
 #include "os/btrfs-super.h"
+#include "os/file.h"
 
 void fs_devices_done(FsDevices *l) {
         for (size_t i = 0; i < l->n; i++)
                 free(l->devices[i].path);
         free(l->devices);
         *l = (FsDevices){0};
+}
+
+/* The kernel reads the flag when it mounts and never again; from then on such a device is not
+ * writable. */
+static int read_sealed(const uint8_t fsid[16], FsDevice *d, Err **reterr) {
+        _cleanup_(freep) char *path = NULL, *text = NULL;
+        char uuid[UUID_TEXT_SIZE];
+        BtrfsSuper super;
+        int r;
+
+        path = str_printf("/sys/fs/btrfs/%s/devinfo/%" PRIu64 "/writeable", uuid_format(uuid, fsid),
+                        d->id);
+        if (!path)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = file_read_if_at(AT_FDCWD, path, 64, &text, NULL, NULL);
+        if (r == -ENOMEM)
+                return err_new(reterr, r, "out of memory");
+        d->sealed = r > 0 && text[0] == '0' && super_read(d->path, &super, NULL) >= 0 && super.seed;
+        return 0;
 }
 
 static int describe(struct btrfs_ioctl_dev_info_args *info, const uint8_t fsid[16], FsDevice *ret,
@@ -39,7 +59,7 @@ static int describe(struct btrfs_ioctl_dev_info_args *info, const uint8_t fsid[1
                         memcpy(ret->fsid, super.fsid, 16);
         }
         ret->seed = memcmp(ret->fsid, fsid, 16) != 0;
-        return 0;
+        return read_sealed(fsid, ret, reterr);
 }
 
 int fs_devices(int fd, FsDevices *ret, Err **reterr) {

@@ -12,6 +12,7 @@ typedef struct FsDevice {
         uint8_t fsid[16];
         bool seed;    /* of another file system: read-only, below this one */
         bool missing; /* not there */
+        bool sealed;  /* it was mounted with its seed flag set: what counts, not the flag now */
         char *path;
 } FsDevice;
 

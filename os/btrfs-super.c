@@ -259,3 +259,29 @@ int super_wipe(int fd, Err **reterr) {
         }
         return 0;
 }
+
+int super_find_twin(const BtrfsSuper *super, dev_t device, char **ret_path, Err **reterr) {
+        _cleanup_(fd_closep) int fd = dir_open_at(AT_FDCWD, "/sys/class/block", reterr);
+        _cleanup_(strv_freep) char **names = NULL;
+        int r = fd < 0 ? fd : dir_names(fd, &names, reterr);
+
+        if (r < 0)
+                return err_add(reterr, r, "list block devices");
+        for (char **n = names; *n; n++) {
+                _cleanup_(freep) char *path = str_printf("/dev/%s", *n);
+                BtrfsSuper other;
+                struct stat st;
+
+                if (!path)
+                        return err_new(reterr, ENOMEM, "out of memory");
+                if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode) || st.st_rdev == device ||
+                                super_read(path, &other, NULL) < 0)
+                        continue;
+                if (memcmp(other.fsid, super->fsid, 16) == 0 &&
+                                other.device_id == super->device_id) {
+                        *ret_path = MOVE(path);
+                        return 1;
+                }
+        }
+        return 0;
+}

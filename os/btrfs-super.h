@@ -3,6 +3,8 @@
  * not mounted, and for what the kernel does not tell. Writes nothing but whole superblocks. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/err.h"
 
 typedef struct BtrfsSuper {
@@ -39,3 +41,7 @@ int super_set_seed(const char *device, bool seed, Err **reterr);
 
 /* Overwrites every copy; @fd is open for writing. Not durable. */
 int super_wipe(int fd, Err **reterr);
+
+/* Is there another block device with this file system and this device id? 1 and its path, or 0. A
+ * copy made by dd is one: the kernel would take either. */
+int super_find_twin(const BtrfsSuper *super, dev_t device, char **ret_path, Err **reterr);

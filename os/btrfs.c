@@ -46,6 +46,15 @@ bool fs_is_btrfs(int fd) {
         return fstatfs(fd, &st) >= 0 && st.f_type == BTRFS_SUPER_MAGIC;
 }
 
+int fs_id(int fd, uint8_t ret[16], Err **reterr) {
+        struct btrfs_ioctl_fs_info_args fs = {0};
+
+        if (ioctl(fd, BTRFS_IOC_FS_INFO, &fs) < 0)
+                return err_sys(reterr, errno, "read file system");
+        memcpy(ret, fs.fsid, 16);
+        return 0;
+}
+
 int subvol_id(int fd, uint64_t *ret, Err **reterr) {
         int r = util_errno(btrfs_util_subvolume_id_fd(fd, ret));
 
@@ -232,11 +241,13 @@ int fs_space(int fd, FsSpace *ret, Err **reterr) {
                         s.reserve = room;
                 else if (flags & BTRFS_BLOCK_GROUP_DATA) { /* mixed groups too */
                         s.data_free += room;
+                        s.data_used += args->spaces[i].used_bytes;
                         s.data_copies = profile_copies(flags);
                         if (flags & BTRFS_BLOCK_GROUP_METADATA)
                                 s.metadata_copies = s.data_copies;
                 } else if (flags & BTRFS_BLOCK_GROUP_METADATA) {
                         s.metadata_free += room;
+                        s.metadata_used += args->spaces[i].used_bytes;
                         s.metadata_copies = profile_copies(flags);
                 }
         }

@@ -18,6 +18,9 @@ typedef struct SubvolInfo {
 
 bool fs_is_btrfs(int fd);
 
+/* Of the file system, as root=UUID= has it. */
+int fs_id(int fd, uint8_t ret[16], Err **reterr);
+
 /* The subvolume that @fd lies in. */
 int subvol_id(int fd, uint64_t *ret, Err **reterr);
 int subvol_info(int fd, SubvolInfo *ret, Err **reterr);
@@ -53,7 +56,8 @@ typedef struct FsSpace {
         uint64_t metadata_free; /* in metadata chunks, the global reserve taken off */
         uint64_t unallocated;   /* raw, for new chunks, all writable devices */
         uint64_t reserve;       /* global reserve */
-        unsigned data_copies;   /* raw bytes a byte of data takes */
+        uint64_t data_used, metadata_used;
+        unsigned data_copies; /* raw bytes a byte of data takes */
         unsigned metadata_copies;
         uint64_t total; /* raw size of the devices */
 } FsSpace;

@@ -2,6 +2,7 @@
 /* What each key may say, and what holds where it is not set. */
 #include "os/config-keys.h"
 #include "base/enum.h"
+#include "os/block.h"
 #include "os/file.h"
 
 static const char *const verification_names[_VERIFICATION_MAX] = {
@@ -39,11 +40,12 @@ static int parse_compatible(Config *c, const char *v) {
 }
 
 static int parse_backend(Config *c, const char *v) {
-        return parse_word(v, (const char *const[]){"snapshot", "none", NULL}, &c->backend);
+        return parse_word(v, (const char *const[]){"snapshot", "seed", "none", NULL}, &c->backend);
 }
 
 static int parse_boot(Config *c, const char *v) {
-        return parse_word(v, (const char *const[]){"default-subvolume", "none", NULL}, &c->boot);
+        return parse_word(v, (const char *const[]){"default-subvolume", "bls", "none", NULL},
+                        &c->boot);
 }
 
 static int parse_verification(Config *c, const char *v) {
@@ -151,6 +153,66 @@ static int parse_places(Config *c, const char *v) {
         return 0;
 }
 
+static void devices_clear(Config *c) {
+        for (size_t i = 0; i < c->n_devices; i++) {
+                free(c->devices[i].id);
+                free(c->devices[i].spec);
+        }
+        free(MOVE(c->devices));
+        c->n_devices = 0;
+}
+
+/* Names of slots become names of files on a FAT: no two that differ in case alone. */
+static bool device_id_ok(const Config *c, const char *id) {
+        for (size_t i = 0; i < c->n_devices; i++)
+                if (strcasecmp(c->devices[i].id, id) == 0)
+                        return false;
+        return name_ok(id) && strlen(id) <= 16 && !strpbrk(id, "+.");
+}
+
+static int parse_devices(Config *c, const char *v) {
+        _cleanup_(freep) char *copy = strdup(v);
+        char *save = NULL;
+
+        if (!copy)
+                return -ENOMEM;
+        devices_clear(c);
+        for (char *w = strtok_r(copy, " \t", &save); w; w = strtok_r(NULL, " \t", &save)) {
+                char *equals = strchr(w, '=');
+                SeedDevice *more, *d;
+
+                if (!equals || !block_spec_ok(equals + 1))
+                        return -EINVAL;
+                *equals = '\0';
+                if (!device_id_ok(c, w))
+                        return -EINVAL;
+                for (size_t i = 0; i < c->n_devices; i++)
+                        if (str_eq(c->devices[i].spec, equals + 1))
+                                return -EINVAL;
+                more = reallocarray(c->devices, c->n_devices + 1, sizeof(*more));
+                if (!more)
+                        return -ENOMEM;
+                c->devices = more;
+                d = &c->devices[c->n_devices++];
+                *d = (SeedDevice){.id = strdup(w), .spec = strdup(equals + 1)};
+                if (!d->id || !d->spec)
+                        return -ENOMEM;
+        }
+        return c->n_devices == 0 || c->n_devices >= 2 ? 0 : -EINVAL;
+}
+
+static int parse_seal(Config *c, const char *v) {
+        return parse_bool(v, &c->seal_at_boot);
+}
+
+static int parse_entry(Config *c, const char *v) {
+        return name_ok(v) && strlen(v) <= 32 && !strpbrk(v, "+.") ? str_set(&c->entry, v) : -EINVAL;
+}
+
+static int parse_cmdline(Config *c, const char *v) {
+        return str_set(&c->cmdline, v);
+}
+
 static int parse_tries(Config *c, const char *v) {
         uint64_t n;
 
@@ -162,8 +224,8 @@ static int parse_tries(Config *c, const char *v) {
 
 static const ConfigKey keys[] = {
                 {"Update", "Compatible", parse_compatible, "a name for this kind of machine"},
-                {"Update", "Backend", parse_backend, "snapshot or none"},
-                {"Update", "Boot", parse_boot, "default-subvolume or none"},
+                {"Update", "Backend", parse_backend, "snapshot, seed or none"},
+                {"Update", "Boot", parse_boot, "default-subvolume, bls or none"},
                 {"Update", "Verification", parse_verification, "signature or none"},
                 {"Update", "Threshold", parse_threshold, "a number from 1 to 16"},
                 {"Update", "Epoch", parse_epoch, "a number below 2^63"},
@@ -177,7 +239,13 @@ static const ConfigKey keys[] = {
                                 "absolute paths without '..', separated by blanks"},
                 {"Snapshot", "Subvolumes", parse_places,
                                 "name:/path pairs separated by blanks, each name once"},
+                {"Seed", "Slots", parse_devices,
+                                "two or more name=device pairs separated by blanks, each name and "
+                                "device once; a device is PARTLABEL=, PARTUUID= or a path"},
+                {"Seed", "SealAtBoot", parse_seal, "yes or no"},
                 {"Boot", "Tries", parse_tries, "a number from 1 to 99"},
+                {"Boot", "Entry", parse_entry, "a name of letters, digits, '-' and '_'"},
+                {"Boot", "Cmdline", parse_cmdline, "options for the kernel"},
 };
 
 const ConfigKey *config_key(const char *section, const char *key) {
@@ -218,7 +286,9 @@ int config_defaults(Config *c) {
         c->keep = 2;
         c->tries = 3;
         c->min_free = UINT64_C(64) << 20;
-        return str_set(&c->backend, "snapshot") < 0 || str_set(&c->boot, "default-subvolume") < 0
+        c->seal_at_boot = true;
+        return str_set(&c->backend, "snapshot") < 0 || str_set(&c->boot, "default-subvolume") < 0 ||
+                                               str_set(&c->entry, "abupdate") < 0
                                ? -ENOMEM
                                : 0;
 }
@@ -226,6 +296,9 @@ int config_defaults(Config *c) {
 Config *config_free(Config *c) {
         if (c) {
                 places_clear(c);
+                devices_clear(c);
+                free(c->entry);
+                free(c->cmdline);
                 free(c->compatible);
                 free(c->backend);
                 free(c->boot);

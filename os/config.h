@@ -21,6 +21,12 @@ typedef struct Place {
         char *path; /* absolute, normal form: "/", "/usr" */
 } Place;
 
+/* A device that holds one version at a time. */
+typedef struct SeedDevice {
+        char *id;   /* the slot */
+        char *spec; /* how the device is found: block_find() */
+} SeedDevice;
+
 typedef struct Config {
         /* [Update] */
         char *compatible;
@@ -38,8 +44,14 @@ typedef struct Config {
         char **carry; /* paths below the root, no leading slash; NULL-terminated, or NULL */
         Place *places;
         size_t n_places;
+        /* [Seed] */
+        SeedDevice *devices;
+        size_t n_devices;
+        bool seal_at_boot;
         /* [Boot] */
         unsigned tries;
+        char *entry;   /* what the names of boot entries begin with */
+        char *cmdline; /* of a new slot; NULL: as the running system's */
 
         char **warnings; /* sentences: unknown keys; NULL-terminated, may be NULL */
 } Config;

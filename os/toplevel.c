@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
-#include <linux/btrfs.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 
+#include "os/btrfs-device.h"
 #include "os/btrfs.h"
 #include "os/toplevel.h"
 
@@ -20,7 +18,7 @@ static int context_error(int context, int code, const char *device, Err **reterr
         return err_sys(reterr, code, "mount the top level of %s: %s", device, line + 2);
 }
 
-int toplevel_open_device(const char *device, int *ret, Err **reterr) {
+int toplevel_open_device(const char *device, bool read_only, int *ret, Err **reterr) {
         _cleanup_(fd_closep) int context = -1, tree = -1, fd = -1;
 
         context = fsopen("btrfs", FSOPEN_CLOEXEC);
@@ -28,10 +26,12 @@ int toplevel_open_device(const char *device, int *ret, Err **reterr) {
                 return err_sys(reterr, errno, "mount the top level of %s", device);
         if (fsconfig(context, FSCONFIG_SET_STRING, "source", device, 0) < 0 ||
                         fsconfig(context, FSCONFIG_SET_STRING, "subvolid", "5", 0) < 0 ||
+                        (read_only && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
                         fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return context_error(context, errno, device, reterr);
         tree = fsmount(context, FSMOUNT_CLOEXEC,
-                        MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+                        MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC |
+                                        (read_only ? MOUNT_ATTR_RDONLY : 0));
         if (tree < 0)
                 return context_error(context, errno, device, reterr);
 
@@ -43,29 +43,23 @@ int toplevel_open_device(const char *device, int *ret, Err **reterr) {
         return 0;
 }
 
-/* The path of a writable device of the file system. */
+/* The path of a device of the file system itself: a seed below it would be another one. */
 static int find_device(int root_fd, char **ret, Err **reterr) {
-        struct btrfs_ioctl_fs_info_args fs = {0};
+        _cleanup_(fs_devices_done) FsDevices l = {0};
+        int r = fs_devices(root_fd, &l, reterr);
 
-        if (ioctl(root_fd, BTRFS_IOC_FS_INFO, &fs) < 0)
-                return err_sys(reterr, errno, "read file system");
-        for (uint64_t id = 1; id <= fs.max_id; id++) {
-                struct btrfs_ioctl_dev_info_args dev = {.devid = id};
-                struct stat st;
-
-                if (ioctl(root_fd, BTRFS_IOC_DEV_INFO, &dev) < 0 || dev.path[0] != '/')
-                        continue;
-                dev.path[sizeof(dev.path) - 1] = '\0';
-                if (stat((char *) dev.path, &st) < 0 || !S_ISBLK(st.st_mode))
-                        continue;
-                *ret = strdup((char *) dev.path);
-                return *ret ? 0 : err_new(reterr, ENOMEM, "out of memory");
-        }
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < l.n; i++)
+                if (!l.devices[i].seed && !l.devices[i].missing) {
+                        *ret = MOVE(l.devices[i].path);
+                        return 0;
+                }
         return err_new(reterr, ENODEV,
                         "find the device of the root file system: none of its devices is in /dev");
 }
 
-int toplevel_open(int root_fd, int *ret, Err **reterr) {
+int toplevel_open(int root_fd, bool read_only, int *ret, Err **reterr) {
         _cleanup_(freep) char *device = NULL;
         int r;
 
@@ -76,5 +70,5 @@ int toplevel_open(int root_fd, int *ret, Err **reterr) {
         r = find_device(root_fd, &device, reterr);
         if (r < 0)
                 return r;
-        return toplevel_open_device(device, ret, reterr);
+        return toplevel_open_device(device, read_only, ret, reterr);
 }

@@ -7,9 +7,10 @@
 #include "base/err.h"
 
 /* Of the mounted Btrfs that @root_fd lies in. Errors: ERR_NOT_BTRFS, ERR_READ_ONLY where the
- * kernel has turned the file system read-only. Writable; repeatable; needs CAP_SYS_ADMIN. */
-int toplevel_open(int root_fd, int *ret, Err **reterr);
+ * kernel has turned the file system read-only. Repeatable; needs CAP_SYS_ADMIN. A seed that is
+ * not sprouted can be had @read_only alone. */
+int toplevel_open(int root_fd, bool read_only, int *ret, Err **reterr);
 
 /* Of the Btrfs on a block device, which need not be mounted. @device is a path that the caller
  * trusts. */
-int toplevel_open_device(const char *device, int *ret, Err **reterr);
+int toplevel_open_device(const char *device, bool read_only, int *ret, Err **reterr);

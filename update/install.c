@@ -16,13 +16,16 @@ typedef struct Install {
         Stream *stream;
         Plan plan;
         char quarantine[32];
-        int image_fd; /* directory in the quarantine that takes the subvolumes */
+        char *slot, *note; /* the slot backend's choice, where it has one */
+        int image_fd;      /* directory in the quarantine that takes the subvolumes */
         Incoming incoming;
 } Install;
 
 static void install_done(Install *in) {
         in->stream = stream_free(in->stream);
         plan_done(&in->plan);
+        free(in->slot);
+        free(in->note);
         in->image_fd = fd_close(in->image_fd);
         incoming_done(&in->incoming);
         in->manifest = manifest_free(in->manifest);
@@ -59,8 +62,15 @@ static int on_progress(void *userdata, uint64_t input_bytes) {
 
 static int step_prepare(Job *j, void *context, Err **reterr) {
         Install *in = context;
+        const Slot *old = slot_find(j->facts.slots, in->slot);
+        int r = 0;
 
-        return j->m->slots->ops->prepare(j->m->slots, in->quarantine, &in->image_fd, reterr);
+        /* what was in the slot goes: nothing of the loader may point at it any more */
+        if (old && j->m->boot->ops->forget)
+                r = j->m->boot->ops->forget(j->m->boot, old, reterr);
+        return r < 0 ? r
+                     : j->m->slots->ops->prepare(
+                                       j->m->slots, in->quarantine, &in->image_fd, reterr);
 }
 
 static int undo_prepare(Job *j, void *context, Err **reterr) {
@@ -70,6 +80,13 @@ static int undo_prepare(Job *j, void *context, Err **reterr) {
         in->stream = stream_free(in->stream);
         in->image_fd = fd_close(in->image_fd);
         free(MOVE(j->slot)); /* it never came to be */
+        if (in->slot) {      /* what was in it before cannot be booted any more */
+                int r = j->m->slots->ops->discard(
+                                j->m->slots, (const char *const[]){in->slot, NULL}, reterr);
+
+                if (r < 0)
+                        return r;
+        }
         return j->m->slots->ops->clean(j->m->slots, NULL, reterr);
 }
 
@@ -159,9 +176,14 @@ static int step_place(Job *j, void *context, Err **reterr) {
 
 static int undo_place(Job *j, void *context, Err **reterr) {
         Install *in = context;
+        const Slot gone = {.id = in->plan.slot};
+        int r = j->m->boot->ops->bring && j->m->boot->ops->forget
+                                ? j->m->boot->ops->forget(j->m->boot, &gone, reterr)
+                                : 0;
 
-        return j->m->slots->ops->discard(
-                        j->m->slots, (const char *const[]){in->plan.slot, NULL}, reterr);
+        return r < 0 ? r
+                     : j->m->slots->ops->discard(j->m->slots,
+                                       (const char *const[]){in->plan.slot, NULL}, reterr);
 }
 
 static int step_arm(Job *j, void *context, Err **reterr) {
@@ -275,6 +297,22 @@ static int open_image(Install *in, int image_fd, Err **reterr) {
         return 0;
 }
 
+static int choose_slot(Install *in, Err **reterr) {
+        Machine *m = in->job->m;
+        const Facts *f = &in->job->facts;
+        const Slot *next = facts_next(f);
+        int r;
+
+        if (!m->slots->ops->target)
+                return 0;
+        r = m->slots->ops->target(m->slots, f->slots,
+                        next && next != facts_booted(f) ? next->id : NULL, &in->slot, &in->note,
+                        reterr);
+        in->options.slot = in->slot;
+        in->options.note = in->note;
+        return r;
+}
+
 static int make_plan(Install *in, Err **reterr) {
         Machine *m = in->job->m;
         _cleanup_(freep) char *exclusive = NULL;
@@ -285,8 +323,10 @@ static int make_plan(Install *in, Err **reterr) {
                         .bytes = in->manifest ? manifest_bytes(in->manifest) : 0,
         };
         FsSpace space;
-        int r = m->slots->ops->space(m->slots, &space, &exclusive, reterr);
+        int r = choose_slot(in, reterr);
 
+        if (r >= 0)
+                r = m->slots->ops->space(m->slots, &space, &exclusive, reterr);
         return r < 0 ? r
                      : plan_update(m->config, &in->job->facts, m->journal->last_slot, &space,
                                        exclusive, &image, &in->options, &in->plan, reterr);

@@ -23,6 +23,12 @@ static const struct {
 };
 
 static int discard_copy(Machine *m, const Slot *s, Err **reterr) {
+        int r = m->boot->ops->bring && m->boot->ops->forget
+                                ? m->boot->ops->forget(m->boot, s, reterr)
+                                : 0;
+
+        if (r < 0)
+                return r;
         return m->slots->ops->discard(m->slots, (const char *const[]){s->id, NULL}, reterr);
 }
 
@@ -52,8 +58,9 @@ static int end_update(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
                 *ret = OUTCOME_DONE;
                 return 0;
         }
-        /* placed, not armed: as if it had never been */
-        if ((jr->phase != PHASE_PLACE && jr->phase != PHASE_ARM) || facts_protects(f, s, &kind))
+        /* placed, not armed: as if it had never been; and a slot that was being emptied is empty */
+        if ((jr->phase != PHASE_PLACE && jr->phase != PHASE_ARM && !m->slots->ops->target) ||
+                        facts_protects(f, s, &kind))
                 return 0;
         r = rearm(m, f, reterr);
         return r < 0 ? r : discard_copy(m, s, reterr);

@@ -140,6 +140,9 @@ const char *facts_protects(const Facts *f, const Slot *s, ErrKind *ret_kind) {
                 return "the open transaction falls back to it";
         if (str_eq(f->boot.fallback, s->id))
                 return "it is what the trial falls back to";
+        slots_foreach (o, f->slots)
+                if (str_eq(o->depends, s->id))
+                        return "another slot still reads its device, until it is merged";
         *ret_kind = ERR_SLOT_PINNED;
         return s->pinned ? "it is pinned; unpin it first" : NULL;
 }

@@ -124,7 +124,8 @@ static int check_space(const Config *c, const FsSpace *space, uint64_t bytes, Er
 }
 
 static int write_steps(const Config *c, const ImageFacts *image, const UpdateOptions *o, Plan *p) {
-        int r = add_step(p, PHASE_PREPARE, 0, "make an empty quarantine");
+        int r = add_step(p, PHASE_PREPARE, 0, "make an empty quarantine%s%s", o->note ? "; " : "",
+                        str_or(o->note, ""));
 
         if (r >= 0)
                 r = add_step(p, PHASE_WRITE, o->size,
@@ -166,7 +167,8 @@ int plan_update(const Config *config, const Facts *facts, uint64_t last_slot, co
 
         fallback = booted && booted->state == SLOT_GOOD ? booted
                                                         : slot_newest_good(facts->slots, NULL);
-        p.slot = str_printf("%" PRIu64, plan_slot_number(facts->slots, last_slot));
+        p.slot = options->slot ? strdup(options->slot)
+                               : str_printf("%" PRIu64, plan_slot_number(facts->slots, last_slot));
         if (!p.slot || (fallback && str_set(&p.fallback, fallback->id) < 0) ||
                         str_set(&p.next, facts->boot.next) < 0 ||
                         write_steps(config, image, options, &p) < 0)

@@ -10,6 +10,8 @@ typedef struct UpdateOptions {
         uint64_t size;       /* of the image in bytes, 0: not known */
         const char *version; /* instead of what the image says; NULL: what it says */
         const char *accept;  /* this version although it is refused; may be NULL */
+        const char *slot;    /* which slot takes it; NULL: one with a new number */
+        const char *note;    /* what happens to that one, a clause */
         bool arm;
         bool reinstall;       /* although this version is here */
         bool allow_downgrade; /* although a newer one has proven itself */

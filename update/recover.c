@@ -78,6 +78,19 @@ static int end_transactions(Machine *m, const Facts *f, Err **reterr) {
         return r;
 }
 
+/* What the loader says of a slot follows what is true of it now: on which device it is, what it
+ * still needs. */
+static int lead_loader(Machine *m, Err **reterr) {
+        _cleanup_(facts_done) Facts f = {0};
+        int r = m->boot->ops->follow ? facts_read(m, &f, reterr) : 0;
+
+        if (r >= 0 && f.slots)
+                slots_foreach (s, f.slots)
+                        if (r >= 0 && slot_holds_version(s) && s->boot_options)
+                                r = m->boot->ops->follow(m->boot, s, reterr);
+        return r;
+}
+
 static int converge(Machine *m, Err **reterr) {
         _cleanup_(facts_done) Facts f = {0};
         int r = facts_read(m, &f, reterr);
@@ -96,7 +109,7 @@ static int converge(Machine *m, Err **reterr) {
                 r = end_transactions(m, &f, reterr);
         if (r >= 0 && m->slots->ops->clean)
                 r = m->slots->ops->clean(m->slots, NULL, reterr);
-        return r;
+        return r < 0 ? r : lead_loader(m, reterr);
 }
 
 int recover(Machine *m, Err **reterr) {

@@ -117,6 +117,9 @@ int job_discard(Job *j, const char *slot, Err **reterr) {
         r = facts_slot(&j->facts, slot, &s, reterr);
         if (r < 0)
                 return r;
+        if (s->state == SLOT_EMPTY)
+                return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY, "slot %s is empty already",
+                                s->id);
         protection = facts_protects(&j->facts, s, &kind);
         if (protection)
                 return err_kind(reterr, kind, EBUSY, "slot %s (version %s) cannot be discarded: %s",
@@ -146,9 +149,9 @@ int job_pin(Job *j, const char *slot, bool pinned, Err **reterr) {
 
         if (r < 0)
                 return r;
-        if (s->state == SLOT_INCOMPLETE)
-                return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "slot %s is incomplete: %s",
-                                s->id, str_or(s->reason, "?"));
+        r = slot_must_hold(s, ERR_INVALID_ARGUMENT, reterr);
+        if (r < 0)
+                return r;
         if (s->pinned == pinned)
                 return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY, "slot %s is %spinned already",
                                 s->id, pinned ? "" : "un");

@@ -23,7 +23,10 @@ int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **rete
                 n++;
         if (n > 0 && str_set(&draft->kernel, kernels[n - 1]) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        r = slots->ops->place(slots, quarantine, draft, reterr);
+        if (j->m->boot->ops->bring)
+                r = j->m->boot->ops->bring(j->m->boot, draft, root_fd, reterr);
+        if (r >= 0)
+                r = slots->ops->place(slots, quarantine, draft, reterr);
         /* a number is never used twice; the next record makes that last beyond the slot */
         if (r >= 0 && parse_u64(draft->id, &number) >= 0 && number > j->m->journal->last_slot)
                 j->m->journal->last_slot = number;
@@ -88,10 +91,11 @@ static int undo_records(Job *j, const Facts *now, bool last, Err **reterr) {
 
         slots_foreach (s, j->before.slots) {
                 const Slot *is = slot_find(now->slots, s->id);
+                bool same = is && str_eq(is->fsid, s->fsid) && slot_holds_version(is) &&
+                            slot_holds_version(s);
                 bool late = is && is == facts_next(now) && slot_proven(is) && !slot_proven(s);
 
-                if (r >= 0 && is && late == last && s->state != SLOT_INCOMPLETE &&
-                                !same_record(is, s))
+                if (r >= 0 && same && late == last && !same_record(is, s))
                         r = j->m->slots->ops->record(j->m->slots, s, reterr);
         }
         return r;
@@ -138,6 +142,15 @@ int undo_facts(Job *j, void *context _unused_, Err **reterr) {
         if (r >= 0)
                 r = undo_choice(j, &now, reterr);
         return r < 0 ? r : undo_records(j, &now, /* last= */ true, reterr);
+}
+
+int slot_must_hold(const Slot *s, ErrKind kind, Err **reterr) {
+        if (s->state == SLOT_EMPTY)
+                return err_kind(reterr, kind, ENOENT, "slot %s is empty", s->id);
+        if (s->state == SLOT_INCOMPLETE)
+                return err_kind(reterr, kind, ENOENT, "slot %s is incomplete: %s", s->id,
+                                str_or(s->reason, "?"));
+        return 0;
 }
 
 int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **reterr) {

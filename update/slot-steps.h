@@ -19,6 +19,9 @@ int slot_arm(Job *j, const char *id, unsigned tries, Err **reterr);
  * does now: there is no way back then. */
 int undo_facts(Job *j, void *context, Err **reterr);
 
+/* An error of @kind where there is no whole version in the slot. */
+int slot_must_hold(const Slot *s, ErrKind kind, Err **reterr);
+
 /* Writes state and reason of a slot. */
 int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **reterr);
 

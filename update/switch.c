@@ -106,9 +106,9 @@ static int pick_target(const Facts *f, const char *id, const Slot **ret, Err **r
         if (s == facts_next(f))
                 return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY, "slot %s boots next already",
                                 id);
-        if (s->state == SLOT_INCOMPLETE)
-                return err_kind(reterr, ERR_NO_FALLBACK, ENOENT, "slot %s is incomplete: %s", id,
-                                str_or(s->reason, "?"));
+        r = slot_must_hold(s, ERR_NO_FALLBACK, reterr);
+        if (r < 0)
+                return r;
         if (s->state == SLOT_BAD)
                 return err_kind(reterr, ERR_REFUSED, EPERM,
                                 "slot %s is bad: %s; to trust it again: 'abctl mark good %s'", id,
@@ -187,9 +187,9 @@ int job_mark_good(Job *j, const char *slot, Err **reterr) {
         if (s->state == SLOT_GOOD && !str_eq(j->facts.boot.trial, s->id))
                 return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY,
                                 "slot %s (version %s) is good already", s->id, s->version);
-        if (s->state == SLOT_INCOMPLETE)
-                return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "slot %s is incomplete: %s",
-                                s->id, str_or(s->reason, "?"));
+        r = slot_must_hold(s, ERR_INVALID_ARGUMENT, reterr);
+        if (r < 0)
+                return r;
         if (!s->booted && s->blessed == 0)
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "slot %s has never proven itself; only the running system, or one "
@@ -220,6 +220,9 @@ int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr) {
         if (s->state == SLOT_INCOMPLETE)
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "slot %s is incomplete; discard it", s->id);
+        r = slot_must_hold(s, ERR_INVALID_ARGUMENT, reterr);
+        if (r < 0)
+                return r;
         if (str_eq(j->facts.boot.fallback, s->id))
                 return err_kind(reterr, ERR_NO_FALLBACK, EBUSY,
                                 "slot %s is what the trial of slot %s falls back to; end that "

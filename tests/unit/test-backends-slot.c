@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "backends/boot-backend.h"
 #include "backends/kernel.h"
-#include "backends/snapshot.h"
+#include "backends/parts.h"
 #include "os/file.h"
 #include "tests/unit/unit.h"
 

@@ -49,8 +49,9 @@ def _parser():
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     new = verbs.add_parser("new", help="install version 1.0 on a new disk")
-    new.add_argument("--backend", choices=("snapshot",), default="snapshot")
-    new.add_argument("--boot", choices=("default-subvolume",), default="default-subvolume")
+    new.add_argument("--backend", choices=("snapshot", "seed"), default="snapshot")
+    new.add_argument("--boot", choices=("default-subvolume", "bls"), default="default-subvolume",
+                     help="seed needs bls")
     new.add_argument("--os", default="host", help="host (default), debian, tiny, or a folder")
     new.add_argument("--size", type=parse_size, default=disk.DEFAULT_SIZE, help="of the disk (3G)")
     new.add_argument("--subvolumes", default="", metavar="NAME:/PATH",

@@ -14,11 +14,12 @@ import subprocess
 import tempfile
 import time
 
-from . import kernel, ostree
+from . import kernel, loader, ostree
 
 FIRST_VERSION = "1.0"
 DEFAULT_SIZE = 3 << 30
 MAKER_SIZE = 6 << 30
+BOOT_SIZE = 64 << 20
 
 
 def run(*argv, **kwargs):
@@ -34,6 +35,18 @@ def cache_dir():
     """Where trees and disks that take long to build are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(base, "abupdate-machine")
+
+
+def regions(spec):
+    """The parts of a machine's disk: {label: (offset, length)}; one whole device has no label."""
+    if spec.get("boot") != "bls":
+        return {}
+    found, at = {}, 0
+    names = ["a", "b"] if spec["backend"] == "seed" else ["disk"]
+    for name, size in [("boot", BOOT_SIZE), *((name, spec["sizes"].get(name, spec["size"])) for name in names)]:
+        found[name] = (at, size)
+        at += size
+    return found
 
 
 def mounted(image, where, options=None):
@@ -84,7 +97,8 @@ def _build_maker(path, spec, work):
         run("btrfs", "-q", "subvolume", "create", f"{work}/maker/new-{name}")
     tree = f"{work}/maker/new-root"
     ostree.build(spec["os"], tree, cache_dir())
-    ostree.configure(tree, spec["read_only"], spec["subvolumes"])
+    ostree.configure(tree, spec["read_only"], spec["subvolumes"], spec.get("backend", "snapshot"),
+                     spec.get("boot", "default-subvolume"))
     ostree.set_version(tree, FIRST_VERSION)
     for name, place in places[1:]:
         holder, path = holder_of(place, places)
@@ -99,11 +113,29 @@ def _build_maker(path, spec, work):
     return loop
 
 
+def _build_parts(path, spec):
+    """A disk of several parts; returns the loop device for the first system."""
+    parts = regions(spec)
+    with open(path, "wb") as file:
+        file.truncate(sum(length for _, length in parts.values()))
+    with kernel.Loop(path, part=parts["boot"]) as boot:
+        run("mkfs.ext4", "-q", "-F", boot.device)
+    loop = kernel.Loop(path, part=parts["a" if spec["backend"] == "seed" else "disk"])
+    run("mkfs.btrfs", "-q", "-f", "-L", "machine", loop.device)
+    return loop
+
+
 def _build_machine(path, spec, work):
     """The machine's disk, as an installer would leave it. Runs after _build_maker()."""
-    _mkfs(path, spec["size"], "machine")
-    loop = mounted(path, f"{work}/disk")
-    slot = f"{work}/disk/@abupdate/slots/1"
+    if regions(spec):
+        loop = _build_parts(path, spec)
+        os.makedirs(f"{work}/disk")
+        kernel.mount(loop.device, f"{work}/disk", "btrfs", 0, "subvolid=5")
+    else:
+        _mkfs(path, spec["size"], "machine")
+        loop = mounted(path, f"{work}/disk")
+    name = "a" if spec.get("backend") == "seed" else "1"
+    slot = f"{work}/disk/@abupdate/slots/{name}"
     os.makedirs(f"{slot}/image")
     for name in ("staging", "state"):
         os.mkdir(f"{work}/disk/@abupdate/{name}")
@@ -129,6 +161,34 @@ def _build_machine(path, spec, work):
     return loop
 
 
+def _first_entry(image, spec, where):
+    """Give the disk's file system an id of its own, and write the boot entry of what is on it; a
+    device that is a version by itself is sealed then. Runs in a private namespace."""
+    parts = regions(spec)
+    seed = spec["backend"] == "seed"
+    slot = "a" if seed else "1"
+    root = f"subvol=@abupdate/slots/{slot}/root"
+    with kernel.Loop(image, part=parts["a" if seed else "disk"]) as loop:
+        run("btrfstune", "-f", "-u", loop.device)
+        uuid = loader.fsid(loop.device)
+        if seed:
+            run("btrfstune", "-f", "-S", "1", loop.device)
+    with kernel.Loop(image, part=parts["boot"]) as boot:
+        os.makedirs(where, exist_ok=True)
+        kernel.mount(boot.device, where, "ext4")
+        os.makedirs(f"{where}/loader/entries")
+        os.makedirs(f"{where}/abupdate/slot-{slot}")
+        with open(f"{where}/abupdate/slot-{slot}/linux", "w", encoding="utf-8") as file:
+            file.write(f"kernel of {FIRST_VERSION}\n")
+        with open(f"{where}/loader/entries/abupdate-{slot}.conf", "w", encoding="utf-8") as file:
+            file.write(f"title Version {FIRST_VERSION}\nversion {FIRST_VERSION}\n"
+                       f"sort-key abupdate-99999998\nlinux /abupdate/slot-{slot}/linux\n"
+                       f"options root=UUID={uuid} rootflags={root} "
+                       f"{'ro abupdate.seal' if seed else 'rw'} quiet\n")
+        kernel.syncfs(where)
+        kernel.umount(where)
+
+
 def _build_pair(folder, spec):
     os.makedirs(f"{folder}/work")
     loops = [_build_maker(f"{folder}/maker.img", spec, f"{folder}/work"),
@@ -144,7 +204,7 @@ def _build_pair(folder, spec):
 def _recipe():
     """Changes with everything that decides how a pair looks, so a stale cache is never used."""
     digest = hashlib.sha256()
-    for module in (ostree.__file__, __file__):
+    for module in (ostree.__file__, loader.__file__, __file__):
         with open(module, "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()
@@ -165,7 +225,7 @@ def _clean_cache():
 def make_pair(folder, spec):
     """Put disk.img and maker.img for a machine of kind @spec into @folder.
 
-    @spec: os, size, read_only, subvolumes ("name:/path ..."). Every disk gets a file system id of
+    @spec: os, size, read_only, subvolumes ("name:/path ..."), backend, boot. Every disk gets a file system id of
     its own: machines live side by side on one kernel.
     """
     if os.path.isdir(spec["os"]):
@@ -187,6 +247,9 @@ def make_pair(folder, spec):
         os.utime(source)
     for name in ("disk.img", "maker.img"):
         kernel.sparse_copy(f"{source}/{name}", f"{folder}/{name}")
-        run("btrfstune", "-f", "-u", f"{folder}/{name}")
+        if name == "disk.img" and regions(spec):
+            kernel.in_private_namespace(_first_entry, f"{folder}/{name}", spec, f"{folder}/efi")
+        else:
+            run("btrfstune", "-f", "-u", f"{folder}/{name}")
     if source == f"{folder}/pair":
         run("rm", "-r", source)

@@ -62,12 +62,13 @@ class Case:
 
     # ---- machines
 
-    def machine(self, boot=True, os_tree="tiny", **options):
-        """A new machine, booted where @boot is not False (a dictionary: options of the boot)."""
+    def machine(self, boot=True, os_tree="tiny", loader="default-subvolume", **options):
+        """A new machine, booted where @boot is not False (a dictionary: options of the boot).
+        @loader: its boot backend."""
         name = f"m{len(self.machines) + 1}"
         it = Machine(f"{self.tmp}/{name}", self.build, owner=os.getpid())
         self.machines.append(it)
-        it.new(os_tree=os_tree, **options)
+        it.new(os_tree=os_tree, boot=loader, **options)
         self.digests[it.folder] = {"1.0": maker.digests(it.folder, "1.0",
                                                         options.get("subvolumes", ""))}
         if boot is not False:
@@ -165,6 +166,25 @@ class Case:
                         cwd=os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         self.equal(result.code, 0, result)
         return result.data
+
+    def pair(self, boot=True, **options):
+        """A machine whose versions are two devices, a and b."""
+        return self.machine(boot, **{"loader": "bls", "backend": "seed", "size": 1536 << 20,
+                                     **options})
+
+    def runs(self, it, version, slot):
+        """Fail unless slot @slot runs, and is @version to the last byte."""
+        self.expect(it, booted=slot, version=version)
+        found, lines = it.on_disk(invariants.slot_version, slot, self.known(it))
+        self.equal(found, version, *lines)
+        self.check(not lines, *lines)
+
+    def boots(self, it, allowed):
+        """The version that would boot were the power to come on now: complete, and one of
+        @allowed."""
+        found, lines = it.on_disk(invariants.slot_version, it.next_slot(), self.known(it))
+        self.check(found in allowed and not lines, f"{found} would boot", *lines)
+        return found
 
     def wait(self, what, test, seconds=20.0):
         """Wait until test() is true; returns what it returned."""

@@ -4,6 +4,7 @@
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import pickle
 import struct
@@ -95,18 +96,19 @@ def btrfs_forget(device):
 class Loop:
     """A loop device that goes away by itself: with the last of this object and its mounts."""
 
-    def __init__(self, path, read_only=False):
+    def __init__(self, path, read_only=False, part=(0, 0)):
+        """@part: (offset, length) where it is not the whole file."""
         self.path = os.path.realpath(path)
         backing = os.open(path, os.O_RDONLY if read_only else os.O_RDWR)
         try:
-            self.fd, self.device = self._configure(backing, read_only)
+            self.fd, self.device = self._configure(backing, read_only, part)
         finally:
             os.close(backing)
 
     @staticmethod
-    def _configure(backing, read_only):
+    def _configure(backing, read_only, part):
         flags = LO_FLAGS_AUTOCLEAR | (LO_FLAGS_READ_ONLY if read_only else 0)
-        info = struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, 0, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0)
+        info = struct.pack("=5Q4I64s64s32s2Q", 0, 0, 0, *part, 0, 0, 0, flags, b"", b"", b"", 0, 0)
         config = struct.pack("=2I", backing, 0) + info + bytes(64)
         control = os.open("/dev/loop-control", os.O_RDWR)
         try:
@@ -197,6 +199,30 @@ def sparse_copy(source, target):
     finally:
         os.close(src)
         os.close(dst)
+
+
+def content_hash(path, offset, length):
+    """A digest of a part of a sparse file; a hole and zeroes are the same."""
+    digest = hashlib.sha256()
+    block = 1 << 16
+    zero = bytes(block)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        at, end = offset, offset + length
+        while at < end:
+            try:
+                at = max(at, os.lseek(fd, at, os.SEEK_DATA) // block * block)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    break
+                raise
+            data = os.pread(fd, min(block, end - at), at) if at < end else b""
+            if data and data != zero[:len(data)]:
+                digest.update(struct.pack("<Q", at - offset) + data)
+            at += block
+    finally:
+        os.close(fd)
+    return digest.hexdigest()
 
 
 def in_private_namespace(function, *args, **kwargs):

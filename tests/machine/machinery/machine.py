@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 
-from . import bus, disk, kernel, maker, session, writelog
+from . import bus, disk, kernel, loader, maker, session, writelog
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+KINDS = {("snapshot", "default-subvolume"), ("snapshot", "bls"), ("seed", "bls")}
 CMDLINE = "BOOT_IMAGE=/boot/vmlinuz root=LABEL=machine rw quiet"
 
 
@@ -121,9 +122,9 @@ class Machine:
     # ---- life
 
     def new(self, os_tree="host", size=disk.DEFAULT_SIZE, write_log=False, read_only=False,
-            subvolumes="", backend="snapshot", boot="default-subvolume"):
+            subvolumes="", backend="snapshot", boot="default-subvolume", sizes=None):
         """Install version 1.0 on a new disk."""
-        if backend != "snapshot" or boot != "default-subvolume":
+        if (backend, boot) not in KINDS:
             raise MachineError(f"this machine cannot be installed with {backend} and {boot}")
         if os.path.exists(f"{self.folder}/machine.json"):
             raise MachineError(f"{self.folder} is a machine already: `destroy` it first")
@@ -131,13 +132,17 @@ class Machine:
             os_tree = os.path.abspath(os_tree)
         os.makedirs(self.folder, exist_ok=True)
         pair = {"os": os_tree, "size": size, "read_only": read_only, "subvolumes": subvolumes}
+        if boot != "default-subvolume":
+            pair.update(backend=backend, boot=boot, sizes=sizes or {})
         disk.make_pair(self.folder, pair)
         self._write("machine.json", {**pair, "write_log": write_log, "backend": backend,
                                      "boot": boot, "build": self.build})
         return self
 
-    def boot(self, cmdline=CMDLINE, daemon="activated", polkit=False, wrap="", initrd=True):
-        """Power on. @daemon: activated, direct or none. @wrap: a command in front of the daemon."""
+    def boot(self, cmdline=CMDLINE, daemon="activated", polkit=False, wrap="", initrd=True,
+             release=None):
+        """Power on. @daemon: activated, direct or none. @wrap: a command in front of the daemon.
+        @release: what the kernel says that it is."""
         if self.running:
             raise MachineError("the power is on already")
         spec = self.spec
@@ -147,7 +152,8 @@ class Machine:
         self._write("boot.json", {
             "cmdline": cmdline, "daemon": daemon, "polkit": polkit, "wrap": wrap, "path": path,
             "initrd": initrd, "programs": programs, "source": SOURCE,
-            "write_log": spec["write_log"]})
+            "write_log": spec["write_log"], "regions": disk.regions(spec),
+            "release": release})
         reader, writer = os.pipe()
         environ = dict(os.environ, PYTHONPATH=os.path.dirname(HERE))
         holder = subprocess.Popen(
@@ -273,10 +279,16 @@ class Machine:
     def on_disk(self, function, *args):
         """Call function(top, *args) where @top shows the whole file system, on or off."""
         facts = self.running
+        parts = disk.regions(self.spec)
 
         def work():
             top = f"{self.folder}/top"
             os.makedirs(top, exist_ok=True)
+            if facts and parts:
+                kernel.mount(self.root_source(), top, "btrfs", kernel.MS_RDONLY, "subvolid=5")
+                return function(top, *args)
+            if parts:
+                return self._on_parts(parts, top, function, *args)
             if facts:
                 kernel.mount(facts["device"], top, "btrfs", 0, "subvolid=5")
                 return function(top, *args)
@@ -286,6 +298,60 @@ class Machine:
                 finally:
                     kernel.umount(top)
         return kernel.in_private_namespace(work)
+
+    def root_source(self):
+        """The device that the kernel names for the running root: its sprout, once there is one."""
+        with open(f"/proc/{self._session()['init']}/mountinfo", encoding="utf-8") as file:
+            rows = [line.split() for line in file]
+        row = next(row for row in rows if row[4] == self.root)
+        return row[row.index("-") + 2]
+
+    def part_hash(self, name):
+        """A digest of everything on one part of the disk, as it is now."""
+        offset, length = disk.regions(self.spec)[name]
+        return kernel.content_hash(f"{self.folder}/disk.img", offset, length)
+
+    def next_slot(self):
+        """The slot of the entry that the loader would choose."""
+        return self._with_boot(lambda folder: loader.choose(folder).id.split("-", 1)[1])
+
+    def entries(self):
+        """The files of all boot entries, the loader's choice first: {name: options}."""
+        return self._with_boot(lambda folder: {e.name: e.options for e in loader.entries(folder)})
+
+    def _with_boot(self, function):
+        if self.running:
+            return function(f"/proc/{self._session()['init']}/root{self.root}/efi/loader/entries")
+
+        def work():
+            os.makedirs(f"{self.folder}/efi", exist_ok=True)
+            part = disk.regions(self.spec)["boot"]
+            with kernel.Loop(f"{self.folder}/disk.img", part=part) as loop:
+                kernel.mount(loop.device, f"{self.folder}/efi", "ext4")
+                try:
+                    return function(f"{self.folder}/efi/loader/entries")
+                finally:
+                    kernel.umount(f"{self.folder}/efi")
+        return kernel.in_private_namespace(work)
+
+    def _on_parts(self, parts, top, function, *args):
+        """What would boot, mounted as its entry says; no try is counted."""
+        image = f"{self.folder}/disk.img"
+        loops = {name: kernel.Loop(image, part=part) for name, part in parts.items()}
+        try:
+            os.makedirs(f"{self.folder}/efi", exist_ok=True)
+            kernel.mount(loops["boot"].device, f"{self.folder}/efi", "ext4")
+            entry = loader.choose(f"{self.folder}/efi/loader/entries")
+            root = loader.Root(entry.options, {n: loop.device for n, loop in loops.items()})
+            root.mount(top, top=True, read_only=True)
+            try:
+                return function(top, *args)
+            finally:
+                kernel.umount(top)
+        finally:
+            kernel.LIBC.umount2(f"{self.folder}/efi".encode(), 0)
+            for loop in loops.values():
+                loop.close()
 
     def journal(self, **match):
         """Journal entries so far whose fields are as in @match."""

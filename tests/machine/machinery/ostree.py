@@ -22,17 +22,22 @@ TOP_LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "u
 CONFIGURATION = """\
 # A test machine. Images are not verified here: never do this on a machine that matters.
 [Update]
-Backend=snapshot
-Boot=default-subvolume
+Backend={backend}
+Boot={boot}
 Verification=none
 Compatible=test-machine
 
 [Snapshot]
 ReadOnly={read_only}
 Keep=3
-{subvolumes}
+{subvolumes}{seed}
 [Boot]
 Tries=3
+"""
+
+SEED = """
+[Seed]
+Slots=a=PARTLABEL=os-a b=PARTLABEL=os-b
 """
 
 
@@ -55,11 +60,14 @@ def set_version(tree, version):
     _write(f"{modules}/6.1.0-{version}/vmlinuz", f"kernel of {version}\n")
 
 
-def configure(tree, read_only=False, subvolumes=""):
+def configure(tree, read_only=False, subvolumes="", backend="snapshot", boot="default-subvolume"):
     """Write the configuration of the daemon and an fstab that does not fight the boot switch."""
     line = f"Subvolumes={subvolumes}\n" if subvolumes else ""
     _write(f"{tree}/etc/abupdate/abupdated.conf", CONFIGURATION.format(
-        read_only="yes" if read_only else "no", subvolumes=line))
+        read_only="yes" if read_only else "no", subvolumes=line, backend=backend, boot=boot,
+        seed=SEED if backend == "seed" else ""))
+    if boot == "bls":
+        os.makedirs(f"{tree}/efi", exist_ok=True)
     _write(f"{tree}/etc/fstab", "# / is the subvolume that the boot loader chose\n")
 
 

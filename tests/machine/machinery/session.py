@@ -22,7 +22,7 @@ import time
 import traceback
 import uuid
 
-from . import bus, journal, kernel, writelog
+from . import bus, journal, kernel, loader, writelog
 
 PROGRAMS = ("abupdated", "abctl", "abupdate-initrd")
 
@@ -36,6 +36,7 @@ class Session:
         self.root = f"{folder}/root"
         self.log = open(f"{folder}/session.log", "ab", buffering=0)
         self.storage = self.loop = self.journal = None
+        self.parts = {}                 # {label: loop device} where the disk has parts
         self.init = 0
         self.init_control = -1
         self.mounts = []
@@ -77,9 +78,43 @@ class Session:
             self.storage = writelog.Storage(disk, f"{self.folder}/write.log",
                                             f"{self.folder}/front.img", self.log)
             disk = f"{self.folder}/front.img"
-        self.loop = kernel.Loop(disk)
+        self.parts = {name: kernel.Loop(disk, part=part)
+                      for name, part in self.config["regions"].items()}
+        if not self.parts:
+            self.loop = kernel.Loop(disk)
 
-    def _load(self):
+    @property
+    def _loops(self):
+        return list(self.parts.values()) or [loop for loop in [self.loop] if loop]
+
+    def _load_entry(self):
+        """The loader reads, counts and chooses; the initrd seals and mounts what the entry says."""
+        boot = f"{self.folder}/efi"
+        os.makedirs(boot, exist_ok=True)
+        self._mount(self.parts["boot"].device, boot, "ext4")
+        folder = f"{boot}/loader/entries"
+        entry = loader.choose(folder)
+        entry.count(folder)
+        devices = {name: loop.device for name, loop in self.parts.items()}
+        for name in devices.keys() - {"boot"}:
+            kernel.btrfs_forget(devices[name])
+        root = loader.Root(entry.options, devices)
+        initrd = self.config["programs"].get("abupdate-initrd")
+        if initrd and self.config["initrd"] and root.seal:
+            subprocess.run([initrd, f"--device={root.device}", "--seal"], stdout=self.log,
+                           stderr=self.log, check=False)
+        os.makedirs(self.root, exist_ok=True)
+        root.mount(self.root)
+        self.mounts.append(self.root)
+        self._mount(boot, f"{self.root}/efi", None, kernel.MS_BIND)
+        self._mount("tmpfs", f"{self.root}/dev", "tmpfs", kernel.MS_NOSUID, "mode=755")
+        os.makedirs(f"{self.root}/dev/disk/by-partlabel")
+        for name, device in devices.items():
+            os.symlink(device, f"{self.root}/dev/disk/by-partlabel/os-{name}")
+        self.loop = next(loop for loop in self.parts.values() if loop.device == root.device)
+        return entry.options
+
+    def _load_default(self):
         """What firmware, loader and initrd do: count the try, follow the default subvolume."""
         initrd = self.config["programs"].get("abupdate-initrd")
         if initrd and self.config["initrd"]:
@@ -96,11 +131,17 @@ class Session:
                 flags = kernel.MS_RDONLY
         os.makedirs(self.root, exist_ok=True)
         self._mount(self.loop.device, self.root, "btrfs", flags, options)
+        return self.config["cmdline"]
+
+    def _load(self):
+        cmdline = self._load_entry() if self.parts else self._load_default()
         self._mount("tmpfs", f"{self.root}/proc", "tmpfs", kernel.MS_NOSUID, "mode=755")
         os.makedirs(f"{self.root}/proc/sys/kernel/random")
         boot_id = str(uuid.uuid4())
-        for name, text in (("cmdline", self.config["cmdline"]),
-                           ("sys/kernel/random/boot_id", boot_id)):
+        texts = {"cmdline": cmdline, "sys/kernel/random/boot_id": boot_id}
+        if self.config["release"]:
+            texts["sys/kernel/osrelease"] = self.config["release"]
+        for name, text in texts.items():
             with open(f"{self.root}/proc/{name}", "w", encoding="ascii") as file:
                 file.write(text + "\n")
         self._mount("tmpfs", f"{self.root}/run", "tmpfs", kernel.MS_NOSUID, "mode=755")
@@ -220,7 +261,8 @@ class Session:
 
     def _cut(self):
         """The disk keeps what the device has at this moment, whatever is still in memory."""
-        self.loop.cut()
+        for loop in self._loops:
+            loop.cut()
         return {"entries": writelog.count_entries(self.storage.log)} if self.storage else {}
 
     def _release(self, clean):
@@ -238,8 +280,7 @@ class Session:
                 except OSError:
                     pass
         self.mounts = []
-        if self.loop and not self.loop.close():
-            left.append(f"{self.loop.device} is still in use")
+        left += [f"{loop.device} is still in use" for loop in self._loops if not loop.close()]
         if self.storage:
             self.storage.stop()
             kernel.LIBC.umount2(f"{self.folder}/front.img".encode(), kernel.MNT_DETACH)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "backends/snapshot.h"
+#include "backends/layout.h"
 #include "os/file.h"
 
 enum { NAMED_MAX = 6 };
@@ -40,8 +40,7 @@ static int search_slot(Search *q, int slots_fd, const char *id, int *ret_fd) {
         return 0;
 }
 
-int snapshot_find_base(SlotBackend *b, const uint8_t uuid[16], int *ret_fd, Err **reterr) {
-        Snapshot *s = to_snapshot(b);
+int layout_find_base(const Layout *l, const uint8_t uuid[16], int *ret_fd, Err **reterr) {
         _cleanup_(strv_freep) char **ids = NULL;
         _cleanup_(freep) char *text = NULL;
         _cleanup_(fclosep) FILE *names = NULL;
@@ -50,14 +49,14 @@ int snapshot_find_base(SlotBackend *b, const uint8_t uuid[16], int *ret_fd, Err 
         size_t size;
         int r;
 
-        r = dir_names(s->slots_fd, &ids, reterr);
+        r = dir_names(l->slots_fd, &ids, reterr);
         if (r < 0)
                 return err_add(reterr, r, "look for the base");
         q.names = names = open_memstream(&text, &size);
         if (!names)
                 return err_new(reterr, ENOMEM, "out of memory");
         for (char **id = ids; *id; id++)
-                if (search_slot(&q, s->slots_fd, *id, ret_fd) > 0)
+                if (search_slot(&q, l->slots_fd, *id, ret_fd) > 0)
                         return 0;
         if (q.seen > NAMED_MAX)
                 fprintf(names, " and %u more", q.seen - NAMED_MAX);

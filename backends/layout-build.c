@@ -7,58 +7,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "backends/snapshot.h"
+#include "backends/layout.h"
+#include "backends/parts.h"
 #include "os/file.h"
 #include "os/process.h"
-
-void part_list_done(PartList *l) {
-        for (size_t i = 0; i < l->n; i++) {
-                free(l->parts[i].name);
-                free(l->parts[i].place);
-        }
-        free(l->parts);
-        *l = (PartList){0};
-}
-
-static int compare_parts(const void *a, const void *b) {
-        return strcmp(((const Part *) a)->place, ((const Part *) b)->place);
-}
-
-int part_list_parse(const char *text, PartList *ret, Err **reterr) {
-        _cleanup_(part_list_done) PartList l = {0};
-        _cleanup_(freep) char *copy = strdup(str_or(text, ""));
-        char *save = NULL;
-
-        if (!copy)
-                return err_new(reterr, ENOMEM, "out of memory");
-        for (char *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
-                char *colon = strchr(w, ':');
-                Part *more = reallocarray(l.parts, l.n + 1, sizeof(*more));
-
-                if (!more)
-                        return err_new(reterr, ENOMEM, "out of memory");
-                l.parts = more;
-                if (!colon || colon[1] != '/')
-                        return err_new(reterr, EBADMSG, "Subvolumes=%s: '%s' is not name:/place",
-                                        text, w);
-                *colon = '\0';
-                l.parts[l.n++] = (Part){strdup(w), strdup(colon + 1)};
-                if (!l.parts[l.n - 1].name || !l.parts[l.n - 1].place)
-                        return err_new(reterr, ENOMEM, "out of memory");
-        }
-        /* by path, so that what holds others is made before them; "/" sorts first */
-        if (l.n > 0)
-                qsort(l.parts, l.n, sizeof(*l.parts), compare_parts);
-        if (l.n == 0 || !str_eq(l.parts[0].place, "/"))
-                return err_new(reterr, EBADMSG, "Subvolumes=%s: nothing is at /", str_or(text, ""));
-        for (size_t i = 1; i < l.n; i++)
-                if (str_eq(l.parts[i].place, l.parts[i - 1].place))
-                        return err_new(reterr, EBADMSG, "Subvolumes=%s: two at %s", text,
-                                        l.parts[i].place);
-        *ret = l;
-        l = (PartList){0};
-        return 0;
-}
 
 /* The content of a slot is not ours: no symbolic link of it may lead us out of it. */
 static int open_inside(int root_fd, const char *path, Err **reterr) {
@@ -163,8 +115,9 @@ static int seal_parts(int root_fd, const PartList *parts, Err **reterr) {
         return 0;
 }
 
-static int fill_root(Snapshot *s, int image_fd, int root_fd, const PartList *parts, Err **reterr) {
-        char **carry = s->world->config->carry;
+static int fill_root(
+                const Layout *l, int image_fd, int root_fd, const PartList *parts, Err **reterr) {
+        char **carry = l->world->config->carry;
         int r;
 
         for (size_t i = 1; i < parts->n; i++) {
@@ -173,23 +126,22 @@ static int fill_root(Snapshot *s, int image_fd, int root_fd, const PartList *par
                         return r;
         }
         for (; carry && *carry; carry++) {
-                r = carry_path(s->world->root_fd, root_fd, *carry, reterr);
+                r = carry_path(l->world->root_fd, root_fd, *carry, reterr);
                 if (r < 0)
                         return err_add(reterr, r, "carry /%s over", *carry);
         }
-        return s->world->config->read_only ? seal_parts(root_fd, parts, reterr) : 0;
+        return l->world->config->read_only ? seal_parts(root_fd, parts, reterr) : 0;
 }
 
-int snapshot_build(SlotBackend *b, const char *job, const Slot *draft, int *ret_root_fd,
+int layout_build(const Layout *l, const char *job, const Slot *draft, int *ret_root_fd,
                 Err **reterr) {
-        Snapshot *s = to_snapshot(b);
         _cleanup_(part_list_done) PartList parts = {0};
         _cleanup_(fd_closep) int dir_fd = -1, image_fd = -1, source_fd = -1, root_fd = -1;
         int r;
 
         r = part_list_parse(draft->subvolumes, &parts, reterr);
         if (r >= 0)
-                dir_fd = r = dir_open_at(s->staging_fd, job, reterr);
+                dir_fd = r = dir_open_at(l->staging_fd, job, reterr);
         if (r >= 0)
                 image_fd = r = dir_open_at(dir_fd, "image", reterr);
         if (r >= 0)
@@ -201,35 +153,23 @@ int snapshot_build(SlotBackend *b, const char *job, const Slot *draft, int *ret_
         if (r >= 0)
                 root_fd = r = dir_open_at(dir_fd, "root", reterr);
         if (r >= 0)
-                r = fill_root(s, image_fd, root_fd, &parts, reterr);
+                r = fill_root(l, image_fd, root_fd, &parts, reterr);
         if (r >= 0)
-                r = fs_sync(s->top_fd, reterr);
+                r = fs_sync(l->top_fd, reterr);
         if (r < 0)
                 return err_add(reterr, r, "make the bootable tree");
         *ret_root_fd = MOVE_FD(root_fd);
         return 0;
 }
 
-int snapshot_copy_booted(SlotBackend *b, const char *job, Err **reterr) {
-        Snapshot *s = to_snapshot(b);
-        _cleanup_(slot_list_freep) SlotList *list = NULL;
+int layout_copy(const Layout *l, const Slot *source, int image_fd, Err **reterr) {
         _cleanup_(part_list_done) PartList parts = {0};
-        _cleanup_(fd_closep) int image_fd = -1, slot_fd = -1, root_fd = -1;
-        const Slot *booted;
+        _cleanup_(fd_closep) int slot_fd = -1, root_fd = -1;
         int r;
 
-        r = b->ops->list(b, &list, reterr);
-        if (r < 0)
-                return r;
-        booted = slot_booted(list);
-        if (!booted)
-                return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
-                                "the running system is not in a slot");
-        r = part_list_parse(booted->subvolumes, &parts, reterr);
+        r = part_list_parse(source->subvolumes, &parts, reterr);
         if (r >= 0)
-                r = b->ops->prepare(b, job, &image_fd, reterr);
-        if (r >= 0)
-                slot_fd = r = dir_open_at(s->slots_fd, booted->id, reterr);
+                slot_fd = r = dir_open_at(l->slots_fd, source->id, reterr);
         if (r >= 0)
                 root_fd = r = dir_open_at(slot_fd, "root", reterr);
         for (size_t i = 0; r >= 0 && i < parts.n; i++) {
@@ -238,5 +178,5 @@ int snapshot_copy_booted(SlotBackend *b, const char *job, Err **reterr) {
 
                 r = fd < 0 ? fd : subvol_snapshot(fd, image_fd, parts.parts[i].name, true, reterr);
         }
-        return r < 0 ? err_add(reterr, r, "copy the booted slot") : 0;
+        return r;
 }

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* backends/bls.h - entries by the Boot Loader Specification (type 1), as systemd-boot reads,
+ * counts and orders them. What is done with them is in bls.c. */
+#pragma once
+
+#include "base/err.h"
+
+typedef struct BlsEntry {
+        char *file; /* its name in loader/entries */
+        char *id;   /* that without counters and .conf */
+        char *slot; /* NULL: not ours */
+        int left;   /* tries; -1: not counted */
+        int done;
+        char *title, *version, *sort_key, *machine_id, *linux_path, *initrd, *options;
+} BlsEntry;
+
+typedef struct BlsList {
+        size_t n;
+        BlsEntry *entries; /* in the order in which the loader shows them, its choice first */
+} BlsList;
+
+void bls_entry_done(BlsEntry *e);
+void bls_list_done(BlsList *l);
+
+/* All entries in the directory. @prefix: what the names of ours begin with. One that cannot be
+ * read is left out, as the loader does. */
+int bls_list(int entries_fd, const char *prefix, BlsList *ret, Err **reterr);
+
+/* Our first entry of @slot, or NULL. Borrowed. */
+BlsEntry *bls_find(const BlsList *l, const char *slot);
+
+/* Our entries are ordered by number: the highest is the loader's choice. 0: it has none. */
+unsigned bls_rank(const BlsEntry *e, const char *prefix);
+char *bls_sort_key(const char *prefix, unsigned rank);
+
+/* The name that slot and counters give; NULL: no memory. */
+char *bls_file_name(const char *prefix, const BlsEntry *e);
+
+/* Writes the entry under that name; e->file follows. Durable; old or
+ * new after a power cut. */
+int bls_write(int entries_fd, const char *prefix, BlsEntry *e, Err **reterr);
+
+/* Kernel and initrd of the tree at @root_fd go to abupdate/slot-<slot> of the boot partition, in
+ * place of what was there. Durable. ERR_WRONG_LAYOUT where the tree has no
+ * kernel. */
+int bls_bring(int boot_fd, const char *slot, int root_fd, Err **reterr);
+
+/* Takes them away again; absent is fine. */
+int bls_drop(int boot_fd, const char *slot, Err **reterr);
+
+/* Does the tree have a kernel that bls_bring() would find? */
+int bls_kernel(int root_fd, char **ret_kernel, char **ret_initrd, Err **reterr);

@@ -1,0 +1,274 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Versions that are devices: a sealed one runs, its sprout takes the next version."""
+
+import os
+import sys
+
+from machinery import disk, harness, kernel
+
+CHANGE = "echo $VERSION >etc/motd; cp usr/bin/hello usr/bin/hello.$VERSION"
+
+
+def on_device(it, name, *command):
+    """Run @command with the path of a device of the machine behind it, while the power is off."""
+    with kernel.Loop(f"{it.folder}/disk.img", part=disk.regions(it.spec)[name]) as loop:
+        return disk.run(*command, loop.device)
+
+
+def device(it, name):
+    """The path of a device while the power is on."""
+    return os.readlink(f"/proc/{it.running['init']}/root{it.root}/dev/disk/by-partlabel/os-{name}")
+
+
+def state(it, name):
+    """The path of a file in the state directory, while the power is on."""
+    return f"/proc/{it.running['init']}/root{it.root}/efi/abupdate/state/{name}"
+
+
+def test_life_of_an_update(case):
+    """Install, reboot, bless: the sprout takes it all, the seed keeps every byte."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    case.expect(it, state="steady", booted="a", next="a", good="a", version="1.0", backend="seed",
+                boot_backend="bls")
+    case.equal(case.slot(it, "b")["state"], "empty")
+    case.update(it, "2.0", change=CHANGE)
+    case.expect(it, state="staged", booted="a", next="b", good="a", reboot_required=True)
+    case.runs(it, "1.0", "a")
+    it.reboot()
+    case.expect(it, state="trial", booted="b", next="b", good="a", version="2.0")
+    case.equal(it.run("cat", f"{it.root}/etc/motd").out, "2.0\n")
+    case.abctl(it, "mark", "good")
+    case.expect(it, state="steady", booted="b", next="b", good="b")
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_incremental_with_parts(case):
+    """An incremental image of several subvolumes finds its base in the seed."""
+    it = case.pair(subvolumes="apps:/opt/apps data:/usr/share/data")
+    seed = it.part_hash("a")
+    case.update(it, "2.0", base="1.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.equal(it.run("cat", f"{it.root}/opt/apps/content").out, "apps of 2.0\n")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_rollback_before_the_reboot(case):
+    """What was armed is taken back; the sprout is used again, for another version."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    case.update(it, "2.0", change=CHANGE)
+    case.refused(it, "update", case.image(it, "3.0", change=CHANGE), error="Conflict")
+    case.abctl(it, "rollback")
+    case.expect(it, state="steady", booted="a", next="a", good="a")
+    case.equal(case.slot(it, "b")["state"], "bad")
+    case.refused(it, "update", case.image(it, "2.0"), error="Refused", code=6)
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_rollback_then_reboot(case):
+    """A sprout that was taken back is dropped when the seed has booted, and is a spare then."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    case.update(it, "2.0", change=CHANGE)
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.runs(it, "1.0", "a")
+    case.abctl(it, "prune")
+    case.equal(case.slot(it, "b")["state"], "empty")
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_rollback_after_the_reboot(case):
+    """The new version runs and is not wanted: the old device boots again."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    case.update(it, "2.0", change=CHANGE)
+    it.reboot()
+    case.abctl(it, "rollback")
+    case.expect(it, state="staged", booted="b", next="a", good="a")
+    it.reboot()
+    case.runs(it, "1.0", "a")
+    case.equal(case.slot(it, "b")["state"], "bad")
+    case.refused(it, "rollback", "b", error="Refused", code=6)
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_lost_trial(case):
+    """The loader counts, gives up, and takes the seed: the version is refused from then on."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    case.update(it, "2.0", change=CHANGE)
+    for left in (2, 1, 0):
+        it.reboot()
+        case.runs(it, "2.0", "b")
+        case.equal(case.slot(it, "b")["tries-left"], left)
+    it.reboot()
+    case.runs(it, "1.0", "a")
+    case.expect(it, state="fallback", next="a")
+    case.equal(case.slot(it, "b")["state"], "bad")
+    case.refused(it, "update", case.image(it, "2.0"), error="Refused", code=6)
+    case.equal([name for name in it.entries() if "-b" in name], [])
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_staged_and_armed_later(case):
+    """Without arming the version waits on its device, over reboots of the old one."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    case.update(it, "2.0", "--no-arm", change=CHANGE)
+    case.expect(it, state="steady", next="a")
+    it.reboot()
+    case.equal(case.slot(it, "b")["state"], "staged")
+    case.abctl(it, "rollback", "b")
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_spare_that_cannot_be_used(case):
+    """Missing, mounted, of somebody else, too small: refused before anything is touched."""
+    it = case.pair(boot=False)
+    image = case.image(it, "2.0")
+    seed = it.part_hash("a")
+
+    def refused(change):
+        spare = it.part_hash("b")
+        it.boot()
+        change()
+        before = it.entries()
+        for verb in ("--dry-run", "--"):
+            case.refused(it, "update", verb, image, error="BadDevice")
+        case.expect(it, state="steady", next="a", booted="a")
+        case.equal(it.entries(), before)
+        case.abctl(it, "check", code=harness.ANY)
+        it.shutdown()
+        case.equal((it.part_hash("a"), it.part_hash("b")), (seed, spare))
+
+    refused(lambda: it.run("rm", f"{it.root}/dev/disk/by-partlabel/os-b"))
+    on_device(it, "b", "mkfs.ext4", "-q", "-F")
+    refused(lambda: None)
+    on_device(it, "b", "sh", "-c", 'wipefs -qa $0; printf "LUKS\\272\\276\\0\\001" >$0')
+    refused(lambda: None)
+    # one Linux partition of 1024 sectors behind sector 2048, and the signature of the table
+    on_device(it, "b", "sh", "-c", r"wipefs -qa $0; { head -c 446 /dev/zero; printf "
+              r"'\0\0\0\0\203\0\0\0\0\010\0\0\0\004\0\0'; head -c 48 /dev/zero; "
+              r"printf '\125\252'; } >$0")
+    refused(lambda: None)
+    on_device(it, "b", "sh", "-c", 'wipefs -qa $0; mkfs.btrfs -q -f $0')
+    refused(lambda: None)
+    on_device(it, "b", "wipefs", "-qa")
+    it.boot()
+    case.update(it, "2.0")
+    case.boots(it, ["2.0"])
+
+
+def test_spare_in_use(case):
+    """A device that is mounted is nobody's spare."""
+    it = case.pair()
+    case.update(it, "2.0", "--no-arm")
+    it.reboot()
+    it.run("mkdir", "/run/other")
+    loop = device(it, "b")
+    it.run("wipefs", "-qa", loop)
+    it.run("mkfs.ext4", "-q", "-F", loop)
+    it.run("mount", loop, "/run/other")
+    case.refused(it, "update", case.image(it, "3.0"), error="BadDevice")
+    it.run("umount", "/run/other")
+    case.refused(it, "update", case.image(it, "3.0"), error="BadDevice")
+
+
+def test_small_spare(case):
+    """A device below 1 GiB, or one on which what runs would not fit, is refused before the ioctl."""
+    it = case.pair(boot=False, sizes={"b": 900 << 20})
+    seed, spare = it.part_hash("a"), it.part_hash("b")
+    it.boot()
+    case.refused(it, "update", case.image(it, "2.0"), error="BadDevice")
+    it.shutdown()
+    case.equal((it.part_hash("a"), it.part_hash("b")), (seed, spare))
+
+
+def test_kernel_that_damages_seeds(case):
+    """An old kernel is refused by its version."""
+    it = case.pair(boot={"release": "5.10.0-30-amd64"})
+    case.refused(it, "update", case.image(it, "2.0"), error="NotSupported")
+    it.reboot(release="6.18.0")
+    case.update(it, "2.0")
+
+
+def test_not_sealed(case):
+    """A device that is no seed runs, and says what is missing; the next boot seals it."""
+    it = case.pair(boot=False)
+    on_device(it, "a", "btrfstune", "-f", "-S", "0")
+    it.boot(initrd=False)
+    image = case.image(it, "2.0")
+    case.refused(it, "update", image, error="NotSealed")
+    it.reboot()
+    case.abctl(it, "update", image)
+    it.reboot()
+    case.runs(it, "2.0", "b")
+
+
+def test_copy_of_the_seed(case):
+    """Two devices that say they are the same: refused."""
+    it = case.pair(boot=False)
+    parts = disk.regions(it.spec)
+    with open(f"{it.folder}/disk.img", "rb") as file, \
+            open(f"{it.folder}/copy.img", "wb") as copy:
+        file.seek(parts["a"][0])
+        while copy.tell() < 256 << 20:
+            copy.write(file.read(1 << 20))
+        copy.truncate(parts["a"][1])
+    it.boot()
+    with kernel.Loop(f"{it.folder}/copy.img"):
+        case.refused(it, "update", case.image(it, "2.0"), error="AmbiguousDevice")
+    case.update(it, "2.0")
+
+
+def test_merge_is_needed_first(case):
+    """A sprout that still reads its seed cannot be the base of another one."""
+    it = case.pair()
+    case.to(it, "2.0", change=CHANGE)
+    case.refused(it, "update", case.image(it, "3.0"), error="NotSealed")
+    case.refused(it, "discard", "a", error="SlotInUse")
+
+
+def test_failed_update_leaves_a_sprout(case):
+    """An image that breaks off: the old version boots, and the next one takes the same sprout."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    image = case.image(it, "2.0", change=CHANGE)
+    with open(image, "r+b") as file:
+        file.truncate(os.path.getsize(image) // 2)
+    case.refused(it, "update", image, error=("Truncated", "BadStream"))
+    case.equal(case.slot(it, "b")["state"], "empty")
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_transactions_are_refused(case):
+    """In place nothing can be changed yet: said so, with nothing done."""
+    it = case.pair()
+    case.refused(it, "begin", "--in-place", error="NotSupported")
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main(globals()))
