@@ -80,6 +80,7 @@ def _parser():
     image.add_argument("--change", metavar="CMD", help="run in the new root; also $TREE, $VERSION")
     image.add_argument("--subvolumes", metavar="NAME:/PATH", help="as in `new` (the default)")
     image.add_argument("--compress", action="store_true", help="squeeze with zstd")
+    image.add_argument("--sign", metavar="KEY", help="by `abctl image create`, with this private key")
     image.add_argument("--protocol", type=int, default=1, help="of the send stream: 1 or 2")
     return parser
 
@@ -87,6 +88,10 @@ def _parser():
 def _image(it, args):
     options = {"base": args.base, "start": args.start, "change": args.change,
                "compress": args.compress, "protocol": args.protocol}
+    if args.sign:
+        options["create"] = [it.programs()["abctl"], "-q", "image", "create", f"--key={args.sign}",
+                             "--compatible=test-machine", "--allow=devices,setuid,xattrs"]
+        options["create"] += ["--compress=zstd"] if args.compress else []
     if args.subvolumes is not None:
         options["subvolumes"] = args.subvolumes
     it.image(args.version, args.output, **options)
