@@ -107,8 +107,9 @@ int seed_claim(const Seed *s, const DeviceFacts *d, const BtrfsSuper *seed, Err 
         return r < 0 ? err_add(reterr, r, "claim device %s", d->config->id) : 0;
 }
 
-/* Ours is what had that id when it was claimed, and what can only have become of it since: alone,
- * and with a device id above its seed's. What mkfs makes has the device id 1. */
+/* Ours is what had that id when it was claimed, and what can only have become of it since: with a
+ * device id above its seed's, and of no more devices than these two (the superblock of a sprout
+ * counts its seed until that is merged). What mkfs makes has the device id 1. */
 bool seed_claimed(const Seed *s, const char *id, const BtrfsSuper *super) {
         _cleanup_(freep) char *name = NULL, *text = NULL;
         _cleanup_(kv_freep) Kv *kv = NULL;
@@ -122,7 +123,7 @@ bool seed_claimed(const Seed *s, const char *id, const BtrfsSuper *super) {
                         kv_get_u64(kv, "AboveId", 0, &above, NULL) < 0)
                 return false;
         return str_eq(kv_get(kv, "Fsid"), uuid_format(uuid, super->fsid)) ||
-               (above > 0 && super->num_devices == 1 && super->device_id > above);
+               (above > 0 && super->num_devices <= 2 && super->device_id > above);
 }
 
 /* Kinds. */

@@ -154,8 +154,8 @@ static int check_running(const DeviceList *l, const SlotList *slots, const char 
                                 "the running system is not in a slot");
         if (l->sprout == d)
                 return err_kind(reterr, ERR_NOT_SEALED, EBUSY,
-                                "slot %s still builds on device %s: merge it first", d->config->id,
-                                l->seed ? l->seed->config->id : "?");
+                                "slot %s still builds on device %s: 'abctl merge' first",
+                                d->config->id, l->seed ? l->seed->config->id : "?");
         if (d->kind != DEVICE_SEALED)
                 return err_kind(reterr, ERR_NOT_SEALED, EBUSY,
                                 "device %s is not sealed: reboot, and abupdate-initrd seals it "
@@ -246,6 +246,15 @@ int seed_space(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr)
         return 0;
 }
 
+/* A default subvolume cannot be deleted, and decides nothing here: the boot entry names the root. */
+static int release_default(Seed *s, Err **reterr) {
+        const uint64_t top = 5;
+        uint64_t id;
+        int r = default_subvol_get(s->layout.top_fd, &id, reterr);
+
+        return r < 0 || id == top ? r : default_subvol_set(s->layout.top_fd, top, reterr);
+}
+
 int seed_reopen(Seed *s, Err **reterr) {
         _cleanup_(fs_devices_done) FsDevices fs = {0};
         int top_fd = -1, r = fs_devices(s->world->root_fd, &fs, reterr);
@@ -257,7 +266,9 @@ int seed_reopen(Seed *s, Err **reterr) {
                 s->sealed |= !fs.devices[i].seed && fs.devices[i].sealed;
         layout_done(&s->layout);
         r = toplevel_open(s->world->root_fd, s->sealed, &top_fd, reterr);
-        return r < 0 ? r : layout_open(s->world, top_fd, s->sealed, &s->layout, reterr);
+        if (r >= 0)
+                r = layout_open(s->world, top_fd, s->sealed, &s->layout, reterr);
+        return r < 0 || s->sealed ? r : release_default(s, reterr);
 }
 
 /* The kernel took it for a seed: the file system has another id now. Else it made an ordinary file

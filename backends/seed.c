@@ -235,5 +235,6 @@ const SlotOps seed_slot_ops = {
                 .record = seed_record,
                 .discard = seed_discard,
                 .clean = seed_clean,
+                .merge = seed_merge,
                 .reclaim = seed_reclaim,
 };

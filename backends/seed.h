@@ -77,6 +77,7 @@ int seed_list(SlotBackend *b, SlotList **ret, Err **reterr);
 int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **ret_id,
                 char **ret_note, Err **reterr);
 int seed_prepare(SlotBackend *b, const char *job, int *ret_fd, Err **reterr);
+int seed_merge(SlotBackend *b, const MergeArgs *args, Err **reterr);
 int seed_space(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr);
 
 /* Opens the layout of the file system that / is on, as it is now. */

@@ -16,6 +16,13 @@ typedef struct World {
 
 typedef struct SlotBackend SlotBackend;
 
+typedef struct MergeArgs {
+        void *userdata;
+        /* Called many times a second; what is not 0 ends the merge with -ECANCELED. */
+        int (*progress)(void *userdata, uint64_t done, uint64_t total);
+        uint64_t wait_usec; /* for deleted subvolumes to give their space back */
+} MergeArgs;
+
 /* Every verb may be repeated. @job names the quarantine: a path component. "Durable" says what a
  * power cut after the return keeps; before the return it leaves the state before or what
  * recovery removes with clean(). */
@@ -71,6 +78,11 @@ typedef struct SlotOps {
         /* Empties every quarantine, and what discard() left. Durable. *@ret_count: how many were
          * found, may be NULL. */
         int (*clean)(SlotBackend *b, unsigned *ret_count, Err **reterr);
+
+        /* The booted slot stops to need the device of another one (Slot->depends), which keeps its
+         * content. May take hours. Where it fails or is ended, the system works as before, and the
+         * next call goes on from there; so after a power cut. Durable. */
+        int (*merge)(SlotBackend *b, const MergeArgs *args, Err **reterr);
 
         /* Waits until deleted slots gave their space back, at most @usec. -ETIMEDOUT is
          * harmless. */

@@ -79,6 +79,8 @@ static const Verb verbs[] = {
                 {NULL, "cancel", "[JOB]", "Stop the running job", 0, 1, NULL, verb_cancel, NULL},
                 {"Slots", "prune", "", "Delete old slots, as the configuration says", 0, 0,
                                 job_options, verb_prune, offline_prune},
+                {NULL, "merge", "", "Let the booted slot need no other device", 0, 0, job_options,
+                                verb_merge, offline_merge},
                 {NULL, "discard", "SLOT...", "Delete slots", 1, -1, job_options, verb_discard,
                                 offline_discard},
                 {NULL, "pin", "SLOT...", "Keep slots whatever their age", 1, -1, job_options,

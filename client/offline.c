@@ -193,6 +193,10 @@ int offline_prune(Client *c, int argc _unused_, char *argv[] _unused_, Err **ret
         return change(c, order_new("prune", NULL, NULL), NULL, reterr);
 }
 
+int offline_merge(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+        return change(c, order_new("merge", NULL, NULL), NULL, reterr);
+}
+
 int offline_discard(Client *c, int argc, char *argv[], Err **reterr) {
         int r = EXIT_DONE;
 

@@ -28,14 +28,22 @@ int verb_mark(Client *c, int argc, char *argv[], Err **reterr) {
         return r < 0 ? bus_broken(r, reterr) : job_verb(c, m, /* download= */ NULL, reterr);
 }
 
-int verb_prune(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+static int without_options(Client *c, const char *method, Err **reterr) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        int r = bus_method(c, "Prune", &m, reterr);
+        int r = bus_method(c, method, &m, reterr);
 
         if (r < 0)
                 return r;
         r = sd_bus_message_append(m, "a{sv}", 0);
         return r < 0 ? bus_broken(r, reterr) : job_verb(c, m, /* download= */ NULL, reterr);
+}
+
+int verb_prune(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+        return without_options(c, "Prune", reterr);
+}
+
+int verb_merge(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+        return without_options(c, "Merge", reterr);
 }
 
 /* One job for each slot, one after the other; the first failure ends it. */

@@ -145,6 +145,39 @@ static void trust_rows(json_object *machine) {
                 row("Verification", PAINT_PLAIN, "%s", verification);
 }
 
+/* "b /dev/sda3, 8.0 GiB, sprout of a: version 2.0" */
+static void device_row(json_object *slot, bool first) {
+        const char *version = jstr(slot, "version"), *depends = jstr(slot, "depends-on"),
+                   *kind = jstr(slot, "device-kind"), *reason = jstr(slot, "reason");
+        json_object *devices = jarray(slot, "devices");
+        bool known = devices && json_object_array_length(devices) > 0;
+        char size[16], left[16];
+
+        row(first ? "Devices" : "", PAINT_PLAIN, "%s %s%s%s%s%s%s%s: %s%s%s%s", jstr(slot, "id"),
+                        known ? json_object_get_string(json_object_array_get_idx(devices, 0)) : "",
+                        known ? ", " : "",
+                        known ? format_bytes(size, ju64(slot, "device-size")) : "",
+                        known ? ", " : "", kind, *depends ? " of " : "", depends,
+                        *version ? "version " : "nothing", version, *reason ? ", " : "", reason);
+        if (ju64(slot, "to-merge") > 0)
+                row("", PAINT_YELLOW, "%s still reads %s from %s; 'abctl merge' ends that",
+                                jstr(slot, "id"), format_bytes(left, ju64(slot, "to-merge")),
+                                depends);
+}
+
+static void device_rows(json_object *slots) {
+        bool first = true;
+
+        for (size_t i = 0; slots && i < json_object_array_length(slots); i++) {
+                json_object *slot = json_object_array_get_idx(slots, i);
+
+                if (!*jstr(slot, "device-kind"))
+                        continue;
+                device_row(slot, first);
+                first = false;
+        }
+}
+
 static void problem_rows(json_object *machine) {
         json_object *problems = jarray(machine, "problems");
 
@@ -167,6 +200,7 @@ int show_status(Client *c, json_object *machine, size_t older, Err **reterr) {
                 boot_rows(machine, slots);
                 job_rows(jobs);
                 trust_rows(machine);
+                device_rows(slots);
                 refused_rows(machine);
                 problem_rows(machine);
                 printf("\n");
@@ -182,7 +216,8 @@ int verb_status(Client *c, int argc _unused_, char *argv[] _unused_, Err **reter
         size_t older = 0;
         int r = facts_machine(c, &machine, reterr);
 
-        if (r >= 0 && c->json != JSON_OFF)
+        /* devices are few, and each is worth a line */
+        if (r >= 0 && (c->json != JSON_OFF || str_eq(jstr(machine, "backend"), "seed")))
                 r = facts_slots(c, machine, &slots, reterr);
         else if (r >= 0)
                 r = facts_recent_slots(c, machine, STATUS_SLOTS_MAX, &slots, &older, reterr);

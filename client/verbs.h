@@ -15,6 +15,7 @@ int verb_update(Client *c, int argc, char *argv[], Err **reterr);
 int verb_rollback(Client *c, int argc, char *argv[], Err **reterr);
 int verb_mark(Client *c, int argc, char *argv[], Err **reterr);
 int verb_prune(Client *c, int argc, char *argv[], Err **reterr);
+int verb_merge(Client *c, int argc, char *argv[], Err **reterr);
 int verb_discard(Client *c, int argc, char *argv[], Err **reterr);
 int verb_pin(Client *c, int argc, char *argv[], Err **reterr);
 int verb_unpin(Client *c, int argc, char *argv[], Err **reterr);

@@ -147,6 +147,16 @@ static int on_prune(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         return end_call(&r, k);
 }
 
+static int on_merge(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+        _cleanup_(request_freep) Request *r = NULL;
+        int k;
+
+        k = begin_call(userdata, call, JOB_MERGE, API_ACTION_MERGE, &r, e);
+        if (k >= 0)
+                k = call_options(call, no_options, r, e);
+        return end_call(&r, k);
+}
+
 static int on_discard(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         _cleanup_(request_freep) Request *r = NULL;
         const char *slot;
@@ -251,6 +261,7 @@ static const sd_bus_vtable manager_vtable[] = {
                 METHOD("Mark", ("s", slot, "s", verdict, "s", reason), ("t", id, "o", job),
                                 on_mark),
                 METHOD("Prune", ("a{sv}", options), ("t", id, "o", job), on_prune),
+                METHOD("Merge", ("a{sv}", options), ("t", id, "o", job), on_merge),
                 METHOD("Discard", ("s", slot), ("t", id, "o", job), on_discard),
                 METHOD("Pin", ("s", slot, "b", pinned), ("t", id, "o", job), on_pin),
                 SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssss)", findings),

@@ -25,6 +25,7 @@ static const char *const job_type_names[_JOB_TYPE_MAX] = {
                 [JOB_ROLLBACK] = "rollback",
                 [JOB_MARK] = "mark",
                 [JOB_PRUNE] = "prune",
+                [JOB_MERGE] = "merge",
                 [JOB_DISCARD] = "discard",
                 [JOB_PIN] = "pin",
 };

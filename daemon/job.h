@@ -20,6 +20,7 @@ typedef enum JobType {
         JOB_ROLLBACK,
         JOB_MARK,
         JOB_PRUNE,
+        JOB_MERGE,
         JOB_DISCARD,
         JOB_PIN,
         _JOB_TYPE_MAX,

@@ -15,6 +15,8 @@ const char *manager_state(const Manager *m) {
         if (m->job && (m->job->type == JOB_UPDATE || m->job->type == JOB_BEGIN ||
                                       m->job->type == JOB_COMMIT))
                 return "updating";
+        if (m->job && m->job->type == JOB_MERGE)
+                return "merging";
         return str_or(m->world.state, "");
 }
 

@@ -176,6 +176,10 @@ static int run_prune(Work *w, Err **reterr) {
         return job_prune(&w->job, reterr);
 }
 
+static int run_merge(Work *w, Err **reterr) {
+        return job_merge(&w->job, reterr);
+}
+
 static int run_discard(Work *w, Err **reterr) {
         return job_discard(&w->job, order_text(w->order, "slot"), reterr);
 }
@@ -207,6 +211,7 @@ static const struct {
                 {"rollback", run_rollback, true},
                 {"mark", do_mark, false},
                 {"prune", run_prune, false},
+                {"merge", run_merge, false},
                 {"discard", run_discard, false},
                 {"pin", run_pin, false},
                 {"begin", do_begin, true},

@@ -12,9 +12,9 @@
 
 /* Strings are NULL where empty. */
 typedef struct WorldSlot {
-        char *id, *state, *version, *reason, *kernel_version;
+        char *id, *state, *version, *reason, *kernel_version, *device_kind, *depends;
         char **devices;
-        uint64_t created, size, exclusive;
+        uint64_t created, size, exclusive, device_size, to_merge;
         int pinned, read_only, tries_left;
 } WorldSlot;
 

@@ -14,6 +14,7 @@
  *   rollback  slot ("" = the last good one)
  *   mark      slot ("" = booted), verdict good|bad, reason
  *   prune     -
+ *   merge     -
  *   discard   slot
  *   pin       slot, pinned (bool)
  *   begin     in-place (bool)
@@ -50,7 +51,8 @@
  *    "booted":"2","next":"2","good":"2",                 "" where there is none
  *    "reboot-required":false,"transaction":"","problems":["..."],
  *    "slots":[{"id":"2","state":"good","version":"1.0","reason":"","pinned":false,"created":USEC,"size":N,
- *              "exclusive":N,"read-only":false,"kernel-version":"","devices":[],"tries-left":N or -1}],
+ *              "exclusive":N,"read-only":false,"kernel-version":"","devices":["/dev/sda2"],"device-kind":"sprout",
+ *              "device-size":N,"depends-on":"a","to-merge":N,"tries-left":N or -1}],
  *    "refused":[{"version":"2.0","reason":"..."}],
  *    "history":[{"time":USEC,"job":7,"type":"update","slot":"3","version":"2.0","status":0,"error":"","message":"..."}]}
  *   history: oldest first, at most 200.

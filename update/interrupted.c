@@ -144,6 +144,14 @@ static int end_discard(Machine *m, const Facts *f, Outcome *ret, Err **reterr _u
         return 0;
 }
 
+/* Whatever has been moved stays moved; the record follows by itself. */
+static int end_merge(Machine *m, const Facts *f, Outcome *ret, Err **reterr _unused_) {
+        const Slot *s = slot_find(f->slots, m->journal->slot);
+
+        *ret = s && !s->depends ? OUTCOME_DONE : OUTCOME_PARTLY;
+        return 0;
+}
+
 static int end_other(
                 Machine *m _unused_, const Facts *f _unused_, Outcome *ret, Err **reterr _unused_) {
         *ret = OUTCOME_PARTLY;
@@ -161,6 +169,7 @@ static const struct {
                 {"commit", end_commit},
                 {"abort", end_abort},
                 {"discard", end_discard},
+                {"merge", end_merge},
                 {"prune", end_other},
                 {"pin", end_other},
 };

@@ -38,6 +38,7 @@ int job_rollback(Job *j, const char *slot, Err **reterr);
 int job_mark_good(Job *j, const char *slot, Err **reterr);
 int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr);
 int job_prune(Job *j, Err **reterr);
+int job_merge(Job *j, Err **reterr);
 int job_discard(Job *j, const char *slot, Err **reterr);
 int job_pin(Job *j, const char *slot, bool pinned, Err **reterr);
 int job_begin_in_place(Job *j, Err **reterr);

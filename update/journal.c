@@ -25,6 +25,7 @@ static const char *const phase_names[_PHASE_MAX] = {
                 [PHASE_CONDEMN] = "condemn",
                 [PHASE_PRUNE] = "prune",
                 [PHASE_RECORD] = "record",
+                [PHASE_MERGE] = "merge",
 };
 DEFINE_ENUM(phase, Phase, phase_names, _PHASE_MAX, _PHASE_INVALID)
 

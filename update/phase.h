@@ -17,6 +17,7 @@ typedef enum Phase {
         PHASE_CONDEMN,
         PHASE_PRUNE,
         PHASE_RECORD, /* a fact of a slot is rewritten */
+        PHASE_MERGE,  /* data moves from one device to another */
         _PHASE_MAX,
         _PHASE_INVALID = -EINVAL,
 } Phase;

@@ -11,6 +11,18 @@ static const char *slot_state_word(const Facts *f, const Slot *s) {
         return slot_state_to_string(facts_on_trial(f, s) ? SLOT_TRIAL : s->state);
 }
 
+static void add_devices(json_object *o, const Slot *s) {
+        json_object *devices = json_object_new_array();
+
+        if (s->device)
+                json_object_array_add(devices, json_object_new_string(s->device));
+        json_object_object_add(o, "devices", devices);
+        put_text(o, "device-kind", s->device_kind);
+        put_text(o, "depends-on", s->depends);
+        json_object_object_add(o, "device-size", json_object_new_uint64(s->device_size));
+        json_object_object_add(o, "to-merge", json_object_new_uint64(s->to_merge));
+}
+
 static json_object *slot_to_json(const Facts *f, const Slot *s) {
         json_object *o = json_object_new_object();
 
@@ -25,7 +37,7 @@ static json_object *slot_to_json(const Facts *f, const Slot *s) {
         json_object_object_add(o, "read-only", json_object_new_boolean(s->read_only));
         put_text(o, "kernel-version", s->kernel);
         put_text(o, "subvolumes", s->subvolumes);
-        json_object_object_add(o, "devices", json_object_new_array());
+        add_devices(o, s);
         json_object_object_add(o, "tries-left",
                         json_object_new_int(
                                         str_eq(f->boot.trial, s->id) ? f->boot.tries_left : -1));
@@ -92,6 +104,8 @@ static json_object *capabilities(const Machine *m) {
                 json_object_array_add(a, json_object_new_string("incremental"));
         if (m->slots->ops->copy_booted)
                 json_object_array_add(a, json_object_new_string("in-place"));
+        if (m->slots->ops->merge)
+                json_object_array_add(a, json_object_new_string("merge"));
         if (m->boot->ops->arm)
                 json_object_array_add(a, json_object_new_string("switch"));
         if (m->boot->ops->atomic)

@@ -12,7 +12,7 @@ from wire import CALL, BusError, Gone, Peer, Variant, pad, put
 INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
 UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
-METHODS = ["Update", "Plan", "Inspect", "Begin", "Commit", "Abort", "Rollback", "Mark", "Prune", "Discard", "Pin",
+METHODS = ["Update", "Plan", "Inspect", "Begin", "Commit", "Abort", "Rollback", "Mark", "Prune", "Merge", "Discard", "Pin",
            "Check", "ListSlots", "ListJobs", "GetHistory"]
 
 

@@ -44,7 +44,7 @@ def test_nobody_may_change_nothing(build):
             fails(DENIED, nobody.call, NAME, PATH, interface, name, "".join(types), args,
                   fds=[fd] if "h" in types else [])
         os.close(fd)
-        assert {"Update", "Rollback", "Mark", "Prune", "Discard", "Pin", "Begin", "Commit", "Abort", "Plan"} <= seen
+        assert {"Update", "Rollback", "Mark", "Prune", "Merge", "Discard", "Pin", "Begin", "Commit", "Abort", "Plan"} <= seen
         path = root.wait(update(root))[1]
         for interface, name, types in methods(nobody, path):
             seen.add(name)
@@ -120,6 +120,7 @@ def test_actions(build):
         for member, signature, args, action in (
                 ("Rollback", "sa{sv}", ["2", {}], "rollback"), ("Mark", "sss", ["2", "bad", "why"], "mark"),
                 ("Pin", "sb", ["2", True], "mark"), ("Prune", "a{sv}", [{}], "prune"), ("Discard", "s", ["2"], "prune"),
+                ("Merge", "a{sv}", [{}], "merge"),
                 ("Begin", "a{sv}", [{}], "update"), ("Commit", "sa{sv}", ["t", {}], "update"),
                 ("Abort", "s", ["t"], "update")):
             serial = post(p, member, signature, args)

@@ -22,12 +22,15 @@ def test_properties(build):
 
 def test_slot_object(build):
     with Bus(build) as b:
-        b.write_world(world([slot(3, devices=["/dev/a", "/dev/b"], pinned=True, state="trial", **{"tries-left": 2})]))
+        b.write_world(world([slot(3, devices=["/dev/a", "/dev/b"], pinned=True, state="trial",
+                                  **{"tries-left": 2, "device-kind": "sprout", "device-size": 5000,
+                                     "depends-on": "2", "to-merge": 400})]))
         p = b.peer()
         manager(p, "Check")
         eq(get_all(p, f"{PATH}/slot/_33", SLOT),
            {"Id": "3", "State": "trial", "Version": "3.0", "Reason": "", "Pinned": True, "Created": 1700000000000003,
             "Size": 3000, "Exclusive": 3, "ReadOnly": False, "Devices": ["/dev/a", "/dev/b"],
+            "DeviceKind": "sprout", "DeviceSize": 5000, "DependsOn": "2", "ToMerge": 400,
             "KernelVersion": "6.1.0", "TriesLeft": 2})
         fails("org.freedesktop.DBus.Error.UnknownObject", get_all, p, f"{PATH}/slot/_31", SLOT)
 
@@ -106,6 +109,7 @@ def test_orders_of_short_calls(build):
              ("Mark", "sss", ["1", "bad", "because"],
               {"type": "mark", "slot": "1", "verdict": "bad", "reason": "because"}),
              ("Prune", "a{sv}", [{}], {"type": "prune"}),
+             ("Merge", "a{sv}", [{}], {"type": "merge"}),
              ("Discard", "s", ["2"], {"type": "discard", "slot": "2"}),
              ("Pin", "sb", ["2", True], {"type": "pin", "slot": "2", "pinned": True}),
              ("Commit", "sa{sv}", ["t1", {}], {"type": "commit", "transaction": "t1"}),

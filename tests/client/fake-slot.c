@@ -39,6 +39,10 @@ static int get_slot(sd_bus *bus _unused_, const char *path _unused_, const char 
 
         if (str_eq(property, "Devices"))
                 return sd_bus_message_append(reply, "as", 0);
+        if (str_eq(property, "DeviceKind") || str_eq(property, "DependsOn"))
+                return sd_bus_message_append(reply, "s", "");
+        if (str_eq(property, "DeviceSize") || str_eq(property, "ToMerge"))
+                return sd_bus_message_append(reply, "t", UINT64_C(0));
         if (str_eq(property, "KernelVersion"))
                 return sd_bus_message_append(reply, "s", "6.18.2");
         if (str_eq(property, "Id"))
@@ -61,6 +65,12 @@ const sd_bus_vtable fake_slot_vtable[] = {
                 SD_BUS_PROPERTY("Version", "s", get_slot, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 SD_BUS_PROPERTY("Reason", "s", get_slot, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 SD_BUS_PROPERTY("Devices", "as", get_slot, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+                SD_BUS_PROPERTY("DeviceKind", "s", get_slot, 0,
+                                SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+                SD_BUS_PROPERTY("DeviceSize", "t", get_slot, 0,
+                                SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+                SD_BUS_PROPERTY("DependsOn", "s", get_slot, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+                SD_BUS_PROPERTY("ToMerge", "t", get_slot, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 SD_BUS_PROPERTY("KernelVersion", "s", get_slot, 0,
                                 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 CHANGES("Pinned", "b", pinned),

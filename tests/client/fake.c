@@ -252,6 +252,7 @@ const sd_bus_vtable fake_manager_vtable[] = {
                 METHOD("Rollback", "sa{sv}", "to", on_change),
                 METHOD("Mark", "sss", "to", on_change),
                 METHOD("Prune", "a{sv}", "to", on_change),
+                METHOD("Merge", "a{sv}", "to", on_change),
                 METHOD("Discard", "s", "to", on_change),
                 METHOD("Pin", "sb", "to", on_change),
                 METHOD("Check", "", "a(ssss)", on_check),

@@ -3,6 +3,7 @@
 """Versions that are devices: a sealed one runs, its sprout takes the next version."""
 
 import os
+import subprocess
 import sys
 
 from machinery import disk, harness, kernel
@@ -21,9 +22,10 @@ def device(it, name):
     return os.readlink(f"/proc/{it.running['init']}/root{it.root}/dev/disk/by-partlabel/os-{name}")
 
 
-def state(it, name):
-    """The path of a file in the state directory, while the power is on."""
-    return f"/proc/{it.running['init']}/root{it.root}/efi/abupdate/state/{name}"
+def device_kind(it, name):
+    """What the worker says a device is."""
+    return next(s for s in it.abctl("--json=short", "status").data["slots"]
+                if s["id"] == name)["device-kind"]
 
 
 def test_life_of_an_update(case):
@@ -247,6 +249,128 @@ def test_merge_is_needed_first(case):
     case.to(it, "2.0", change=CHANGE)
     case.refused(it, "update", case.image(it, "3.0"), error="NotSealed")
     case.refused(it, "discard", "a", error="SlotInUse")
+
+
+def merged(case, it, version, **options):
+    """Update, reboot, bless, merge, reboot: @version runs from a device of its own, sealed."""
+    case.to(it, version, **options)
+    case.abctl(it, "merge")
+    it.reboot()
+
+
+def test_merge(case):
+    """The new version becomes complete by itself; the old device keeps every byte."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    image = case.image(it, "2.0", change=CHANGE)
+    case.refused(it, "merge", error="NothingToDo", code=3)
+    case.abctl(it, "update", image)
+    it.reboot()
+    case.refused(it, "merge", error="Conflict")
+    case.abctl(it, "mark", "good")
+    case.abctl(it, "merge")
+    case.runs(it, "2.0", "b")
+    case.expect(it, state="steady", next="b")
+    case.check(all("device=" not in options for options in it.entries().values()), it.entries())
+    case.refused(it, "merge", error="NothingToDo", code=3)
+    case.equal(it.part_hash("a"), seed)
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_merge_without_the_old_device(case):
+    """After a merge the old device may break, go away, or be somebody else's."""
+    it = case.pair()
+    merged(case, it, "2.0", change=CHANGE)
+    it.shutdown()
+    on_device(it, "a", "wipefs", "-qa")
+    it.boot()
+    case.runs(it, "2.0", "b")
+    on = device(it, "a")
+    it.run("mkfs.ext4", "-q", "-F", on)
+    case.abctl(it, "check", code=harness.ANY)
+    case.equal(case.slot(it, "a")["state"], "incomplete")
+    case.refused(it, "rollback", "a", error="NoFallback")
+    case.refused(it, "update", case.image(it, "3.0"), error="BadDevice")
+    it.run("wipefs", "-qa", on)
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "a")
+
+
+def test_rollback_after_the_merge(case):
+    """Until the old device is taken again it boots, and then takes a version as before."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    merged(case, it, "2.0", change=CHANGE)
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.runs(it, "1.0", "a")
+    case.equal(case.slot(it, "b")["state"], "bad")
+    case.equal(it.part_hash("a"), seed)
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_to_and_fro(case):
+    """Ten times from one device to the other and back, incremental images all the way."""
+    it = case.pair(size=1280 << 20)
+    base = "1.0"
+    for number in range(10):
+        version, old, new = f"{number + 2}.0", *("ab" if number % 2 == 0 else "ba")
+        sealed = it.part_hash(old)
+        dry = case.abctl(it, "update", "--dry-run",
+                         case.image(it, version, base=base, change=CHANGE)).out
+        case.equal("the way back" in dry, number > 0, dry)
+        case.update(it, version, base=base)
+        it.reboot()
+        case.abctl(it, "mark", "good")
+        case.abctl(it, "merge")
+        case.equal(it.part_hash(old), sealed)
+        it.reboot()
+        case.runs(it, version, new)
+        base = version
+
+
+# Every turn of a merge begins late enough for somebody to come in between.
+SLOWLY = ("strace -f -qq -o /dev/null -e trace=ioprio_set "
+          "-e inject=ioprio_set:delay_enter=1500000")
+
+
+def test_stopped_merge(case):
+    """A merge is cancelled, its worker killed, the power cut: it goes on each time."""
+    it = case.pair(size=2 << 30)
+    seed = it.part_hash("a")
+    case.to(it, "2.0", change=CHANGE)
+    it.reboot(wrap=SLOWLY)
+
+    def begun(merge):
+        def look():
+            case.check(merge.poll() is None, "it has ended already")
+            return case.phase(it) == "merge"
+        case.wait("the merge to begin", look)
+
+    for stop in (lambda: case.abctl(it, "cancel"),
+                 lambda: it.run("kill", "-KILL", *case.pids(it)[1]),
+                 it.power_cut):
+        with it.popen("abctl", "merge", stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL) as merge:
+            begun(merge)
+            case.expect(it, state="merging")
+            stop()
+            merge.wait(30)
+        if not it.running:
+            it.boot()
+        case.runs(it, "2.0", "b")
+        case.equal(device_kind(it, "b"), "sprout")
+    case.abctl(it, "merge")
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.equal(device_kind(it, "b"), "sealed")
+    case.equal(it.part_hash("a"), seed)
 
 
 def test_failed_update_leaves_a_sprout(case):

@@ -334,6 +334,12 @@ class Machine:
                     kernel.umount(f"{self.folder}/efi")
         return kernel.in_private_namespace(work)
 
+    def root_slot(self):
+        """The slot whose root the kernel has mounted."""
+        with open(f"/proc/{self._session()['init']}/mountinfo", encoding="utf-8") as file:
+            rows = [line.split() for line in file]
+        return next(row for row in rows if row[4] == self.root)[3].split("/")[3]
+
     def _on_parts(self, parts, top, function, *args):
         """What would boot, mounted as its entry says; no try is counted."""
         image = f"{self.folder}/disk.img"

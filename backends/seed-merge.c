@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Away from the seed: old subvolumes first, so that only what is needed is copied, then chunk by
+ * chunk, then the device goes out of the file system. Nothing is ever written to it: it stays the
+ * bootable version that it was. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+
+#include "backends/seed.h"
+#include "os/file.h"
+
+enum { LOOK_MSEC = 50, IDLE_PRIORITY = 3 << 13 /* IOPRIO_CLASS_IDLE, linux/ioprio.h */ };
+
+/* One ioctl in a thread of its own: a signal that has a handler does not break it off, so somebody
+ * has to be there to ask for that. */
+typedef struct Move {
+        int fd;
+        uint64_t id;
+        bool remove;
+        pthread_mutex_t lock;
+        bool done;
+        int r;
+        Err *err;
+} Move;
+
+static void *run_move(void *userdata) {
+        Move *m = userdata;
+        Err *err = NULL;
+        int r;
+
+        (void) syscall(SYS_ioprio_set, /* IOPRIO_WHO_PROCESS */ 1, 0, IDLE_PRIORITY);
+        r = m->remove ? fs_device_remove(m->fd, m->id, &err)
+                      : fs_balance_device(m->fd, m->id, /* limit= */ 1, &err);
+        pthread_mutex_lock(&m->lock);
+        m->r = r;
+        m->err = err;
+        m->done = true;
+        pthread_mutex_unlock(&m->lock);
+        return NULL;
+}
+
+static bool is_done(Move *m) {
+        bool done;
+
+        pthread_mutex_lock(&m->lock);
+        done = m->done;
+        pthread_mutex_unlock(&m->lock);
+        return done;
+}
+
+static void stop_move(const Move *m) {
+        if (m->remove)
+                (void) fs_device_remove_cancel(m->fd, NULL);
+        else
+                (void) fs_balance_cancel(m->fd, NULL);
+}
+
+typedef struct Merge {
+        Seed *seed;
+        const MergeArgs *args;
+        uint64_t id; /* of the device that goes out */
+        const BlockDevice *device;
+        uint64_t total;
+} Merge;
+
+/* What was read from the device since it is there: between two chunks the only sign of life. */
+static uint64_t bytes_read(const Merge *g) {
+        _cleanup_(freep) char *path = NULL, *text = NULL;
+        uint64_t sectors = 0;
+
+        path = str_printf("/sys/dev/block/%u:%u/stat", major(g->device->number),
+                        minor(g->device->number));
+        if (!path || file_read_at(AT_FDCWD, path, 1024, &text, NULL, NULL) < 0 ||
+                        sscanf(text, "%*u %*u %" SCNu64, &sectors) != 1)
+                return 0;
+        return sectors * 512;
+}
+
+/* Bytes by chunks that are still on it. */
+static int left_on(const Merge *g, uint64_t *ret, Err **reterr) {
+        _cleanup_(fs_devices_done) FsDevices fs = {0};
+        int r = fs_devices(g->seed->layout.top_fd, &fs, reterr);
+
+        if (r < 0)
+                return r;
+        *ret = 0;
+        for (size_t i = 0; i < fs.n; i++)
+                if (fs.devices[i].id == g->id)
+                        *ret = fs.devices[i].used;
+        return 0;
+}
+
+static int move(Merge *g, bool remove, uint64_t left, Err **reterr) {
+        const uint64_t done = g->total > left ? g->total - left : 0, from = bytes_read(g);
+        Move m = {.fd = g->seed->layout.top_fd,
+                        .id = g->id,
+                        .remove = remove,
+                        .lock = PTHREAD_MUTEX_INITIALIZER};
+        bool stop = false;
+        uint64_t now = 0;
+        pthread_t thread;
+        int r = pthread_create(&thread, NULL, run_move, &m);
+
+        if (r != 0)
+                return err_sys(reterr, r, "start to move data");
+        while (!is_done(&m)) {
+                nanosleep(&(struct timespec){.tv_nsec = LOOK_MSEC * 1000 * 1000}, NULL);
+                now = bytes_read(g) - from;
+                if (g->args->progress(g->args->userdata, done + (now < left ? now : left),
+                                    g->total) != 0)
+                        stop = true;
+                if (stop)
+                        stop_move(&m);
+        }
+        pthread_join(thread, NULL);
+        if (stop && m.r < 0) {
+                err_free(m.err);
+                return err_kind(reterr, ERR_CANCELLED, ECANCELED,
+                                "the merge was stopped; what has been moved stays moved, and "
+                                "'abctl merge' goes on from there");
+        }
+        if (m.r < 0 && reterr) {
+                err_free(*reterr);
+                *reterr = MOVE(m.err);
+        }
+        err_free(m.err);
+        return m.r;
+}
+
+static int explain(const Merge *g, int r, Err **reterr) {
+        if (r == -ENOSPC)
+                return err_add(reterr, r,
+                                "what is on %s does not fit; the system works as before, delete "
+                                "something, or give the device more room",
+                                g->device->path);
+        if (r == -EIO)
+                return err_add(reterr, r,
+                                "%s cannot be read in full: the kernel log names the file; replace "
+                                "or delete it, then merge again",
+                                g->device->path);
+        return err_add(reterr, r, "merge %s", g->device->path);
+}
+
+/* A balance does what it can at a time; when a turn has changed nothing, what is left is for the
+ * removal. */
+static int empty_device(Merge *g, Err **reterr) {
+        uint64_t before = UINT64_MAX, left = 0;
+        int r = left_on(g, &left, reterr);
+
+        while (r >= 0 && left > 0 && left < before) {
+                before = left;
+                r = move(g, /* remove= */ false, left, reterr);
+                if (r >= 0)
+                        r = left_on(g, &left, reterr);
+        }
+        return r;
+}
+
+/* Slots of other devices: on their own device they stay, here they only would be copied. */
+static int drop_others(Seed *s, const char *booted, Err **reterr) {
+        const Config *c = s->world->config;
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < c->n_devices; i++)
+                if (!str_eq(c->devices[i].id, booted))
+                        r = layout_discard(&s->layout,
+                                        (const char *const[]){c->devices[i].id, NULL}, reterr);
+        return r;
+}
+
+int seed_merge(SlotBackend *b, const MergeArgs *args, Err **reterr) {
+        Seed *s = to_seed(b);
+        Merge g = {.seed = s, .args = args};
+        _cleanup_(device_list_done) DeviceList l = {0};
+        int r = device_list_read(s, &l, reterr);
+
+        if (r < 0 || !l.sprout || !l.seed)
+                return r;
+        g.id = l.seed->id;
+        g.device = &l.seed->block;
+        r = drop_others(s, l.sprout->config->id, reterr);
+        if (r >= 0) /* what the cleaner has not taken yet would be copied; that is all */
+                (void) subvol_wait_deleted(s->layout.top_fd, args->wait_usec, NULL);
+        if (r >= 0)
+                r = left_on(&g, &g.total, reterr);
+        if (r >= 0)
+                r = empty_device(&g, reterr);
+        if (r >= 0)
+                r = move(&g, /* remove= */ true, 0, reterr);
+        return r == -ECANCELED || r >= 0 ? r : explain(&g, r, reterr);
+}
