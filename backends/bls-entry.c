@@ -172,9 +172,7 @@ unsigned bls_rank(const BlsEntry *e, const char *prefix) {
         const char *digits = e->sort_key ? str_after(e->sort_key, prefix) : NULL;
         uint64_t down;
 
-        if (!digits || *digits != '-' ||
-                        parse_u64(digits + 1 + strspn(digits + 1, "0"), &down) < 0 ||
-                        down > RANK_MAX)
+        if (!digits || *digits != '-' || parse_u64(digits + 1, &down) < 0 || down > RANK_MAX)
                 return 0;
         return (unsigned) (RANK_MAX - down);
 }

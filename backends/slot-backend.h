@@ -84,6 +84,10 @@ typedef struct SlotOps {
          * next call goes on from there; so after a power cut. Durable. */
         int (*merge)(SlotBackend *b, const MergeArgs *args, Err **reterr);
 
+        /* Puts right what somebody else's hand did to the running system's devices, and what would keep
+         * it from booting again. 1 and a sentence where there was something, else 0. Durable. */
+        int (*heal)(SlotBackend *b, char **ret_text, Err **reterr);
+
         /* Waits until deleted slots gave their space back, at most @usec. -ETIMEDOUT is
          * harmless. */
         int (*reclaim)(SlotBackend *b, uint64_t usec, Err **reterr);

@@ -91,6 +91,15 @@ static int lead_loader(Machine *m, Err **reterr) {
         return r;
 }
 
+static int heal(Machine *m, Err **reterr) {
+        _cleanup_(freep) char *text = NULL;
+        int r = m->slots->ops->heal ? m->slots->ops->heal(m->slots, &text, reterr) : 0;
+
+        return r <= 0 ? r
+                      : job_history(m, 0, now_realtime(), "repair", NULL, NULL, 0, "", text,
+                                        reterr);
+}
+
 static int converge(Machine *m, Err **reterr) {
         _cleanup_(facts_done) Facts f = {0};
         int r = facts_read(m, &f, reterr);
@@ -109,6 +118,8 @@ static int converge(Machine *m, Err **reterr) {
                 r = end_transactions(m, &f, reterr);
         if (r >= 0 && m->slots->ops->clean)
                 r = m->slots->ops->clean(m->slots, NULL, reterr);
+        if (r >= 0)
+                r = heal(m, reterr);
         return r < 0 ? r : lead_loader(m, reterr);
 }
 

@@ -373,6 +373,70 @@ def test_stopped_merge(case):
     case.equal(it.part_hash("a"), seed)
 
 
+def test_label_on_the_seed(case):
+    """Somebody writes to the superblock of the seed: put right before the next boot, and told."""
+    it = case.pair()
+    case.to(it, "2.0", change=CHANGE)
+    seed = it.part_hash("a")
+    # from outside, where no mount table says that it is in use
+    disk.run("btrfs", "filesystem", "label", device(it, "a"), "other")
+    case.check(it.part_hash("a") != seed, "it was not written to")
+    case.abctl(it, "check", code=harness.ANY)
+    events = case.abctl(it, "--json=short", "history").data
+    case.check(any(e["type"] == "repair" for e in events), events)
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.abctl(it, "merge")
+    it.reboot()
+    case.runs(it, "2.0", "b")
+
+
+def killed_at(number):
+    """The command that kills a worker when it writes record @number of its journal, before it."""
+    return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
+            "-e", f"inject=fdatasync:signal=KILL:when={number}"]
+
+
+def test_killed_at_every_record(case):
+    """A worker dies before each record of its journal: old or new, and then an update as ever."""
+    it = case.pair(boot={"daemon": "none"}, size=1280 << 20)
+    seed = it.part_hash("a")
+    image = case.image(it, "2.0", change=CHANGE)
+    outcomes = []
+    for number in range(1, 20):
+        done = case.worker(it, {"type": "update"}, image, wrap=killed_at(number))
+        if done["result"]:
+            break
+        if number % 2:                  # the same boot goes on, or the power is cut
+            case.equal(case.worker(it, {"type": "recover"})["result"]["code"], 0)
+        it.power_cut()
+        outcomes.append(case.boots(it, ["1.0", "2.0"]))
+        it.boot(daemon="none")
+        world = case.worker(it, {"type": "recover"})["world"]
+        case.runs_world(it, world, outcomes[-1])
+        if world["booted"] == "b":      # back, for the next turn
+            case.worker(it, {"type": "rollback"})
+            it.reboot(daemon="none")
+            image = case.image(it, f"{number + 2}.0", change=CHANGE)
+        case.equal(it.part_hash("a"), seed)
+    case.equal((done["result"] or {}).get("code"), 0, done)
+    it.reboot(daemon="none")
+    case.worker(it, {"type": "mark", "verdict": "good"})
+    for number in range(1, 20):
+        done = case.worker(it, {"type": "merge"}, wrap=killed_at(number))
+        if done["result"]:
+            break
+        it.power_cut()
+        it.boot(daemon="none")
+        world = case.worker(it, {"type": "recover"})["world"]
+        case.equal((world["booted"], world["next"]), ("b", "b"), world)
+        case.equal(it.part_hash("a"), seed)
+    case.check(done["result"]["code"] == 0 or done["result"]["kind"] == "NothingToDo", done)
+    it.reboot(daemon="none")
+    case.equal(case.worker(it, {"type": "recover"})["world"]["booted"], "b")
+    return f"{outcomes.count('1.0')} old, {len(outcomes) - outcomes.count('1.0')} new"
+
+
 def test_failed_update_leaves_a_sprout(case):
     """An image that breaks off: the old version boots, and the next one takes the same sprout."""
     it = case.pair()

@@ -179,6 +179,12 @@ class Case:
         self.equal(found, version, *lines)
         self.check(not lines, *lines)
 
+    def runs_world(self, it, world, version):
+        """Fail unless the worker and the kernel agree that @version runs."""
+        self.equal((world["booted"], world["version"]), (it.root_slot(), version), world)
+        found, lines = it.on_disk(invariants.slot_version, it.root_slot(), self.known(it))
+        self.check(found == version and not lines, found, *lines)
+
     def boots(self, it, allowed):
         """The version that would boot were the power to come on now: complete, and one of
         @allowed."""
