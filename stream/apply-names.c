@@ -181,17 +181,19 @@ int pending_make(Applier *a, const char *path, Err **reterr) {
 }
 
 /* Before a name at or above what is kept in memory changes its meaning. */
+static int settle_node(Applier *a, const char *path, Err **reterr) {
+        clone_source_done(&a->source);
+        return a->node.kind != NODE_NONE && path_is_below(a->node.path, path) ? node_drop(a, reterr)
+                                                                              : 0;
+}
+
 static int settle(Applier *a, const char *path, Err **reterr) {
         int r;
 
-        if (a->node.kind != NODE_NONE && path_is_below(a->node.path, path)) {
-                r = node_drop(a, reterr);
-                if (r < 0)
-                        return r;
-        }
-        clone_source_done(&a->source);
-        return times_has_below(&a->times, path) ? apply_dir_times(a, /* at_end= */ false, reterr)
-                                                : 0;
+        r = settle_node(a, path, reterr);
+        if (r < 0 || !times_has_below(&a->times, path))
+                return r;
+        return apply_dir_times(a, /* at_end= */ false, reterr);
 }
 
 static int rename_now(Applier *a, const Command *c, Err **reterr) {
@@ -258,7 +260,8 @@ int apply_remove(Applier *a, const Command *c, Err **reterr) {
         Dir *d;
         int r;
 
-        r = settle(a, c->path, reterr);
+        /* what is no directory is none of those whose times are kept */
+        r = dir ? settle(a, c->path, reterr) : settle_node(a, c->path, reterr);
         if (r < 0)
                 return r;
         r = tree_parent(&a->tree, c->path, &d, &name);

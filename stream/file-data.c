@@ -2,6 +2,7 @@
 /* The contents of a file. */
 #include <fcntl.h>
 #include <linux/btrfs.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
@@ -124,13 +125,10 @@ int file_encoded_write(File *f, const Command *c, Err **reterr) {
                         c->file_offset, reterr);
 }
 
-static int copy_range(File *f, int src_fd, uint64_t src_offset, uint64_t size, uint64_t offset,
-                Err **reterr) {
-        _cleanup_(freep) uint8_t *buf = malloc(COPY_SIZE);
+static int copy_data(File *f, int src_fd, uint8_t *buf, uint64_t src_offset, uint64_t size,
+                uint64_t offset, Err **reterr) {
         int r;
 
-        if (!buf)
-                return err_sys(reterr, -ENOMEM, "Cannot copy data");
         while (size > 0) {
                 ssize_t n = pread(src_fd, buf, size < COPY_SIZE ? size : COPY_SIZE,
                                 (off_t) src_offset);
@@ -148,6 +146,53 @@ static int copy_range(File *f, int src_fd, uint64_t src_offset, uint64_t size, u
                 size -= (uint64_t) n;
         }
         return 0;
+}
+
+/* Makes zeros of a range that has no data in the source, without room where that can be. */
+static int copy_hole(File *f, uint64_t size, uint64_t offset, Err **reterr) {
+        struct stat st;
+
+        if (fstat(f->fd, &st) < 0)
+                return file_error(f, reterr, -errno, "read the size of");
+        if ((uint64_t) st.st_size < offset + size && ftruncate(f->fd, (off_t) (offset + size)) < 0)
+                return file_error(f, reterr, -errno, "set the size of");
+        if ((uint64_t) st.st_size <= offset)
+                return 0;
+        return file_allocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size, reterr);
+}
+
+/* Keeps holes: a sparse file may say far more than a disk holds. */
+static int copy_range(File *f, int src_fd, uint64_t src_offset, uint64_t size, uint64_t offset,
+                Err **reterr) {
+        _cleanup_(freep) uint8_t *buf = malloc(COPY_SIZE);
+        uint64_t at = 0;
+        int r = 0;
+
+        if (!buf)
+                return err_sys(reterr, -ENOMEM, "Cannot copy data");
+        while (r == 0 && at < size) {
+                off_t data = lseek(src_fd, (off_t) (src_offset + at), SEEK_DATA);
+                uint64_t hole = size, n;
+
+                if (data < 0 && errno != ENXIO)
+                        return file_error(f, reterr, -errno, "look for data in the source of");
+                if (data >= 0 && (uint64_t) data - src_offset < size)
+                        hole = (uint64_t) data - src_offset;
+                if (hole > at) {
+                        r = copy_hole(f, hole - at, offset + at, reterr);
+                        at = hole;
+                        continue;
+                }
+                data = lseek(src_fd, (off_t) (src_offset + at), SEEK_HOLE);
+                if (data < 0)
+                        return file_error(f, reterr, -errno, "look for holes in the source of");
+                n = (uint64_t) data - src_offset - at;
+                if (n > size - at)
+                        n = size - at;
+                r = copy_data(f, src_fd, buf, src_offset + at, n, offset + at, reterr);
+                at += n;
+        }
+        return r;
 }
 
 int file_clone(File *f, int src_fd, uint64_t src_offset, uint64_t size, uint64_t offset,

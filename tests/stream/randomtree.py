@@ -38,6 +38,7 @@ class RandomTree:
 
     def __init__(self, top, seed):
         self.top, self.rng = os.fsencode(top), random.Random(seed)
+        self.huge = 2**33
 
     # --- choosing
 
@@ -109,7 +110,7 @@ class RandomTree:
     def op_truncate(self, dirs, files, others):
         fd = self.with_file(files)
         try:
-            os.ftruncate(fd, self.rng.choice((0, 1, 4095, 4096, 5000, 65536, 2**20, 2**33)))
+            os.ftruncate(fd, self.rng.choice((0, 1, 4095, 4096, 5000, 65536, 2**20, self.huge)))
         finally:
             os.close(fd)
 
