@@ -6,7 +6,7 @@ A pair is one full and one incremental stream of the same random tree. What ours
 attribute, and share data where the result of btrfs receive does. Where btrfs receive itself differs from what was sent,
 that is counted, not held against us.
 
-    differential.py STREAM-APPLY [--pairs=N] [--seed=N] [--minutes=N] [--deny=SO] [--keep]
+    differential.py STREAM-APPLY [--pairs=N] [--seed=N] [--jobs=N] [--minutes=N] [--deny=SO] [--keep]
 """
 import argparse
 import collections
@@ -137,11 +137,23 @@ class Pair:
         self.dir.rmdir()
 
 
+def side_by_side(args):
+    """The same seeds, in equal parts, by processes of their own."""
+    part = -(-args.pairs // args.jobs)
+    children = []
+    for first in range(0, args.pairs, part):
+        command = [sys.executable, __file__, args.program, f"--pairs={min(part, args.pairs - first)}",
+                   f"--seed={args.seed + first}", f"--minutes={args.minutes}"]
+        children.append(subprocess.Popen(command + ([f"--deny={args.deny}"] if args.deny else [])))
+    return max(child.wait() for child in children)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("program")
-    p.add_argument("--pairs", type=int, default=int(os.environ.get("ABUPDATE_PAIRS", "100")))
+    p.add_argument("--pairs", type=int, default=int(os.environ.get("ABUPDATE_PAIRS", "200")))
     p.add_argument("--seed", type=int, default=int(os.environ.get("ABUPDATE_SEED", "1")))
+    p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--minutes", type=float, default=0, help="stop after so long, however many pairs")
     p.add_argument("--deny", metavar="SO", help="deny-ioctl.so: sometimes run ours as on a kernel without an ioctl")
     p.add_argument("--keep", action="store_true", help="stop at the first failure and leave the disk mounted until Enter")
@@ -149,6 +161,9 @@ def main():
     if os.geteuid() != 0:
         print("needs root")
         return 77
+
+    if args.jobs > 1:
+        return side_by_side(args)
 
     stats, failures, done, start = collections.Counter(), [], 0, time.monotonic()
     while done < args.pairs and not (args.minutes and time.monotonic() > start + args.minutes * 60):

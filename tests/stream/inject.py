@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Every system call of the applier fails once.
+"""Every system call of the applier fails once, and every allocation of memory.
 
 For each call that the applier makes and each error that it can give, strace lets the n-th one fail. The engine must end
 with a typed error and leave a subvolume that does not count as complete, or, where the failure does not matter (EINTR,
 an ioctl it can do without), with a result equal to what was sent. Never a crash, a hang or a wrong result.
 
-    inject.py STREAM-APPLY [--every=N]     inject only at every N-th place (1 is all)
+    inject.py STREAM-APPLY [--every=N] [--alloc=DENY-ALLOC.SO]     inject only at every N-th place (1 is all)
+
+With --alloc the same for allocations: the n-th fails, alone and with all later ones, of a plain and of a packed image.
 """
 import argparse
 import os
@@ -50,6 +52,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("program")
     p.add_argument("--every", type=int, default=1)
+    p.add_argument("--alloc", metavar="SO")
     p.add_argument("--seed", type=int, default=7)
     args = p.parse_args()
     if os.geteuid() != 0 or not shutil.which("strace"):
@@ -73,10 +76,13 @@ def main():
         want = [fingerprint(disk.path / n) for n in ("one", "two")]
 
         def run(*inject):
+            return apply(["strace", "-f", "-qq", "-o", disk.dir / "trace", *inject], image)
+
+        def apply(wrapper, image, **env):
             dest = disk.path / "dest"
             dest.mkdir()
-            p = subprocess.run(["strace", "-f", "-qq", "-o", disk.dir / "trace", *inject, args.program, image, dest],
-                               stderr=subprocess.PIPE, timeout=120, check=False)
+            p = subprocess.run([*wrapper, args.program, image, dest], stderr=subprocess.PIPE, timeout=120,
+                               check=False, env=dict(os.environ, **env))
             wrong = None
             if p.returncode not in (0, 1):
                 wrong = f"ended with {p.returncode}"
@@ -108,6 +114,28 @@ def main():
             if wrong:
                 bad.append(f"{call} #{when} {error}: {wrong}")
                 print(bad[-1], flush=True)
+
+        allocations = 0
+        for packed in (None, "zstd", "xz", "gzip") if args.alloc else ():
+            stream = image
+            if packed:
+                stream = disk.dir / packed
+                stream.write_bytes(subprocess.run([packed, "-c", image], stdout=subprocess.PIPE, check=True).stdout)
+            env = {"LD_PRELOAD": args.alloc, "DENY_ALLOC_COUNT": str(disk.dir / "count")}
+            apply([], stream, **env)
+            count = int((disk.dir / "count").read_text())
+            allocations += count
+            # the packed differ only where they begin
+            last, step = (60, max(args.every // 2, 1)) if packed else (count, args.every)
+            for n in range(1, last + 1, step):
+                for fail_from in ("0", "1"):
+                    code, wrong = apply([], stream, **env, DENY_ALLOC=str(n), DENY_ALLOC_FROM=fail_from)
+                    survived += code == 0
+                    runs += 1
+                    if wrong:
+                        bad.append(f"{packed or 'plain'}: allocation {n}{' and all later' * int(fail_from)}: {wrong}")
+                        print(bad[-1], flush=True)
+        print(f"{allocations} allocations")
     print(f"{runs} failures injected into {sum(c in ERRORS for c in counts)} kinds of calls "
           f"({len(places)} places), {survived} did not matter, {len(bad)} wrong")
     return bool(bad)

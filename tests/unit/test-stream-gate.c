@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+#include <linux/falloc.h>
+
 #include "stream/gate.h"
 #include "tests/unit/unit.h"
 
@@ -249,6 +252,131 @@ static void the_policy_decides(void **state _unused_) {
         }
 }
 
+static void names_and_kinds_must_fit(void **state _unused_) {
+        static const struct {
+                CommandKind kind;
+                mode_t right;
+                const char *why;
+        } kinds[] = {
+                        {CMD_MKFIFO, S_IFIFO, "not that of a fifo"},
+                        {CMD_MKSOCK, S_IFSOCK, "not that of a socket"},
+                        {CMD_MKNOD, S_IFBLK, "not that of a device"},
+        };
+        Gate g = begun(NULL);
+        Command c = command(CMD_SUBVOL, HAS(UUID) | HAS(CTRANSID), "t");
+
+        for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+                c = command(kinds[i].kind, HAS(MODE) | HAS(RDEV) | HAS(INO), "n");
+                c.mode = kinds[i].right | 0600;
+                assert_int_equal(gate_check(&g, &c, NULL), 0);
+                c.mode = S_IFDIR | 0600;
+                refuse(&g, &c, ERR_BAD_STREAM, kinds[i].why);
+                c.mode = UINT64_C(1) << 32 | kinds[i].right;
+                refuse(&g, &c, ERR_BAD_STREAM, "out of range");
+        }
+
+        c = command(CMD_CHOWN, HAS(UID) | HAS(GID), "f");
+        c.uid = UINT32_MAX;
+        refuse(&g, &c, ERR_BAD_STREAM, "owner is out of range");
+        c.uid = 0;
+        c.gid = UINT32_MAX;
+        refuse(&g, &c, ERR_BAD_STREAM, "owner is out of range");
+
+        g.open = false;
+        c = command(CMD_SUBVOL, HAS(UUID) | HAS(CTRANSID), "t");
+        memset(c.uuid, 0, sizeof(c.uuid));
+        refuse(&g, &c, ERR_BAD_STREAM, "no UUID");
+        c = command(CMD_SUBVOL, HAS(UUID) | HAS(CTRANSID), "t/u");
+        refuse(&g, &c, ERR_UNSAFE_PATH, "more than one component");
+}
+
+static void encoded_data_must_fit(void **state _unused_) {
+        static const struct {
+                uint32_t compression, data;
+                uint64_t file_len, len, offset;
+                const char *why; /* NULL: good */
+        } cases[] = {
+                        {2, 100, 4096, 4096, 0, NULL},
+                        {2, 131072, 131072, 131072, 0, NULL},
+                        {2, 100, 96, 4096, 4000, NULL},
+                        {0, 100, 4096, 4096, 0, "compression 0"},
+                        {8, 100, 4096, 4096, 0, "compression 8"},
+                        {2, 0, 4096, 4096, 0, "0 bytes"},
+                        {2, 131073, 4096, 4096, 0, "131073 bytes"},
+                        {2, 100, 4096, 0, 0, "contradict"},
+                        {2, 100, 4096, 131073, 0, "contradict"},
+                        {2, 100, 1, 4096, 4096, "contradict"},
+                        {2, 100, 0, 4096, 0, "contradict"},
+                        {2, 100, 97, 4096, 4000, "contradict"},
+                        {2, 100, UINT64_MAX, 4096, 1, "contradict"},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                Gate g = begun(NULL);
+                Command c = command(CMD_ENCODED_WRITE, HAS(COMPRESSION) | HAS(ENCRYPTION), "f");
+
+                c.compression = cases[i].compression;
+                c.data_size = cases[i].data;
+                c.unencoded_file_len = cases[i].file_len;
+                c.unencoded_len = cases[i].len;
+                c.unencoded_offset = cases[i].offset;
+                if (cases[i].why) {
+                        refuse(&g, &c, ERR_BAD_STREAM, cases[i].why);
+                        continue;
+                }
+                assert_int_equal(gate_check(&g, &c, NULL), 0);
+                assert_int_equal(g.bytes, cases[i].file_len);
+                c.encryption = 1;
+                refuse(&g, &c, ERR_NOT_SUPPORTED, "encrypted");
+                c.attrs = HAS(PATH);
+                refuse(&g, &c, ERR_BAD_STREAM, "compression 0");
+        }
+}
+
+static void room_is_counted_where_it_is_taken(void **state _unused_) {
+        static const uint32_t keep = FALLOC_FL_KEEP_SIZE;
+        static const struct {
+                uint32_t mode;
+                bool known, counted;
+        } modes[] = {
+                        {0, true, true},
+                        {keep, true, true},
+                        {FALLOC_FL_ZERO_RANGE, true, true},
+                        {FALLOC_FL_ZERO_RANGE | keep, true, true},
+                        {FALLOC_FL_PUNCH_HOLE | keep, true, false},
+                        {FALLOC_FL_PUNCH_HOLE, false, false},
+                        {FALLOC_FL_COLLAPSE_RANGE, false, false},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+                Gate g = begun(NULL);
+                Command c = command(CMD_FALLOCATE, HAS(FILE_OFFSET) | HAS(SIZE), "f");
+
+                c.fallocate_mode = modes[i].mode;
+                c.size = 5000;
+                if (!modes[i].known) {
+                        refuse(&g, &c, ERR_BAD_STREAM, "fallocate mode");
+                        continue;
+                }
+                assert_int_equal(gate_check(&g, &c, NULL), 0);
+                assert_int_equal(g.bytes, modes[i].counted ? 5000 : 0);
+                c.size = 0;
+                refuse(&g, &c, ERR_BAD_STREAM, "allocates nothing");
+        }
+}
+
+/* To take capabilities away is no matter of policy. */
+static void capabilities_may_go(void **state _unused_) {
+        StreamLimits limits = {.forbid_setuid = true};
+        Gate g = begun(&limits);
+        Command c = command(CMD_REMOVE_XATTR, HAS(XATTR_NAME), "f");
+
+        strcpy(c.xattr_name, "security.capability");
+        assert_int_equal(gate_check(&g, &c, NULL), 0);
+        c.kind = CMD_SET_XATTR;
+        refuse(&g, &c, ERR_FORBIDDEN_CONTENT, "capabilities");
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         CASE(paths_stay_below),
@@ -258,6 +386,10 @@ int main(void) {
                         CASE(limits_hold),
                         CASE(no_sum_overflows),
                         CASE(the_policy_decides),
+                        CASE(names_and_kinds_must_fit),
+                        CASE(encoded_data_must_fit),
+                        CASE(room_is_counted_where_it_is_taken),
+                        CASE(capabilities_may_go),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -159,6 +159,46 @@ static void lengths_are_bounded(void **state _unused_) {
         expect(&b, ERR_BAD_STREAM, "at most 262144 are allowed");
 }
 
+/* Gives @left bytes of a good stream one by one, and then an error. */
+typedef struct Broken {
+        Feed feed;
+        size_t left;
+} Broken;
+
+static int broken_next(void *userdata, Block **ret, Err **reterr) {
+        Broken *b = userdata;
+
+        if (b->left-- == 0)
+                return err_kind(reterr, ERR_STALLED, -ETIMEDOUT, "the source has stalled");
+        return feed_next(&b->feed, ret, reterr);
+}
+
+static void an_error_of_the_source_comes_through(void **state _unused_) {
+        Build b = {0};
+
+        build_header(&b, 1);
+        build_subvol(&b, "s");
+        build_end(&b);
+        for (size_t n = 0; n < b.size; n++) {
+                Broken broken = {.left = n};
+                RawCommand raw;
+                Reader reader;
+                Err *e = NULL;
+                int r;
+
+                feed_init(&broken.feed, b.data, b.size, 1);
+                reader_init(&reader, broken_next, &broken);
+                do
+                        r = reader_next(&reader, &raw, &e);
+                while (r > 0);
+                assert_int_equal(r, -ETIMEDOUT);
+                assert_story(&e, ERR_STALLED, "has stalled");
+                reader_done(&reader);
+                feed_done(&broken.feed);
+        }
+        build_done(&b);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         CASE(commands_come_whole_whatever_the_blocks),
@@ -167,6 +207,7 @@ int main(void) {
                         CASE(every_flipped_bit_is_found),
                         CASE(what_is_no_stream_is_refused),
                         CASE(lengths_are_bounded),
+                        CASE(an_error_of_the_source_comes_through),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
