@@ -8,13 +8,14 @@
 #include "backends/default-subvolume.h"
 #include "backends/seal.h"
 
-/* The kernel log is the only one there is this early. */
+/* The kernel log is the only one there is this early; one write is one line of it. stdio cannot write
+ * there: it asks for the offset first, and the device has none. */
 static void say(int level, const char *text) {
         _cleanup_(fd_closep) int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        _cleanup_(freep) char *line = str_printf("<%i>abupdate-initrd: %s\n", level, text);
 
-        fprintf(stderr, "abupdate-initrd: %s\n", text);
-        if (fd >= 0)
-                dprintf(fd, "<%i>abupdate-initrd: %s\n", level, text);
+        if (fd < 0 || !line || write(fd, line, strlen(line)) < 0)
+                fprintf(stderr, "abupdate-initrd: %s\n", text);
 }
 
 static int usage(FILE *f, int status) {
