@@ -74,13 +74,17 @@ static int parse_state_directory(Config *c, const char *v) {
         return path_normal(v) && v[1] ? str_set(&c->state_directory, v + 1) : -EINVAL;
 }
 
-static int parse_stall(Config *c, const char *v) {
+static int parse_seconds(const char *v, uint64_t *ret_usec) {
         uint64_t seconds;
 
         if (parse_u64(v, &seconds) < 0 || seconds > 24 * 3600)
                 return -EINVAL;
-        c->stall_usec = seconds * USEC_PER_SEC;
+        *ret_usec = seconds * USEC_PER_SEC;
         return 0;
+}
+
+static int parse_stall(Config *c, const char *v) {
+        return parse_seconds(v, &c->stall_usec);
 }
 
 static int parse_read_only(Config *c, const char *v) {
@@ -222,6 +226,14 @@ static int parse_tries(Config *c, const char *v) {
         return 0;
 }
 
+static int parse_health(Config *c, const char *v) {
+        return parse_seconds(v, &c->health_usec);
+}
+
+static int parse_check(Config *c, const char *v) {
+        return parse_seconds(v, &c->check_usec);
+}
+
 static const ConfigKey keys[] = {
                 {"Update", "Compatible", parse_compatible, "a name for this kind of machine"},
                 {"Update", "Backend", parse_backend, "snapshot, seed or none"},
@@ -246,6 +258,8 @@ static const ConfigKey keys[] = {
                 {"Boot", "Tries", parse_tries, "a number from 1 to 99"},
                 {"Boot", "Entry", parse_entry, "a name of letters, digits, '-' and '_'"},
                 {"Boot", "Cmdline", parse_cmdline, "options for the kernel"},
+                {"Health", "Timeout", parse_health, "seconds, at most 86400; 0 waits for ever"},
+                {"Health", "CheckTimeout", parse_check, "seconds, at most 86400; 0 waits for ever"},
 };
 
 const ConfigKey *config_key(const char *section, const char *key) {
@@ -285,6 +299,8 @@ int config_defaults(Config *c) {
         c->threshold = 1;
         c->keep = 2;
         c->tries = 3;
+        c->health_usec = 300 * USEC_PER_SEC;
+        c->check_usec = 60 * USEC_PER_SEC;
         c->min_free = UINT64_C(64) << 20;
         c->seal_at_boot = true;
         return str_set(&c->backend, "snapshot") < 0 || str_set(&c->boot, "default-subvolume") < 0 ||

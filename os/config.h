@@ -52,6 +52,9 @@ typedef struct Config {
         unsigned tries;
         char *entry;   /* what the names of boot entries begin with */
         char *cmdline; /* of a new slot; NULL: as the running system's */
+        /* [Health] */
+        uint64_t health_usec; /* Timeout=: of a boot until it is complete; 0: none */
+        uint64_t check_usec;  /* CheckTimeout=: of one check; 0: none */
 
         char **warnings; /* sentences: unknown keys; NULL-terminated, may be NULL */
 } Config;

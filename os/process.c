@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "os/process.h"
@@ -28,7 +29,8 @@ static void last_line(int fd, char *buf, size_t size) {
         }
 }
 
-int program_run(const char *const argv[], const int *fds, Err **reterr) {
+/* @out: where standard output goes; -1 drops it. */
+static int run(const char *const argv[], const int *fds, int out, Err **reterr) {
         _cleanup_(actions_donep) posix_spawn_file_actions_t actions;
         _cleanup_(fd_closep) int output = memfd_create("output", MFD_CLOEXEC);
         char line[256];
@@ -42,8 +44,9 @@ int program_run(const char *const argv[], const int *fds, Err **reterr) {
                 return err_sys(reterr, errno, "run %s", argv[0]);
         r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
         if (r == 0)
-                r = posix_spawn_file_actions_addopen(
-                                &actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+                r = out >= 0 ? posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO)
+                             : posix_spawn_file_actions_addopen(
+                                               &actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
         if (r == 0)
                 r = posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
         for (; r == 0 && fds && *fds >= 0; fds++)
@@ -64,4 +67,32 @@ int program_run(const char *const argv[], const int *fds, Err **reterr) {
                                 WTERMSIG(status));
         return err_new(reterr, ECHILD, "%s failed with status %i: %s", argv[0], WEXITSTATUS(status),
                         line);
+}
+
+int program_run(const char *const argv[], const int *fds, Err **reterr) {
+        return run(argv, fds, -1, reterr);
+}
+
+int program_read(const char *const argv[], size_t max, char **ret, Err **reterr) {
+        _cleanup_(fd_closep) int out = memfd_create("output", MFD_CLOEXEC);
+        _cleanup_(freep) char *text = NULL;
+        struct stat st;
+        int r;
+
+        if (out < 0)
+                return err_sys(reterr, errno, "run %s", argv[0]);
+        r = run(argv, NULL, out, reterr);
+        if (r < 0)
+                return r;
+        if (fstat(out, &st) < 0)
+                return err_sys(reterr, errno, "read what %s said", argv[0]);
+        if ((uint64_t) st.st_size > max)
+                return err_new(reterr, EFBIG, "%s said more than %zu bytes", argv[0], max);
+        text = calloc(1, (size_t) st.st_size + 1);
+        if (!text)
+                return err_new(reterr, ENOMEM, "out of memory");
+        if (pread(out, text, (size_t) st.st_size, 0) != st.st_size)
+                return err_sys(reterr, EIO, "read what %s said", argv[0]);
+        *ret = MOVE(text);
+        return 0;
 }

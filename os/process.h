@@ -8,3 +8,7 @@
  * of standard error, which goes into the story. @fds (ended by -1, may be NULL) are kept open at
  * their numbers. -ENOENT where there is no such program, -ECHILD where it failed. */
 int program_run(const char *const argv[], const int *fds, Err **reterr);
+
+/* The same without @fds, and gives what the program wrote to its standard output, at most @max bytes
+ * (-EFBIG), with a NUL behind. */
+int program_read(const char *const argv[], size_t max, char **ret, Err **reterr);

@@ -153,10 +153,10 @@ def check_configuration():
 
 
 def check_programs():
-    """Long options of the two daemon programs; message ids."""
+    """Long options of the programs beside abctl; message ids."""
     page = read("docs/abupdated.8.scd")
     code = set()
-    for file in ("daemon/main.c", "initrd/abupdate-initrd.c"):
+    for file in ("daemon/main.c", "health/abupdate-health.c", "initrd/abupdate-initrd.c"):
         code |= set(re.findall(r'\{"([a-z-]+)", (?:no|required)_argument', read(file)))
     code -= {"worker-program"}          # for tests alone
     ids = set(re.findall(r'"([0-9a-f]{32})"', read("daemon/event.h")))

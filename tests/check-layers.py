@@ -13,6 +13,7 @@ TOWER = ["base", "os", "stream", "backends", "update"]
 SEES = {layer: set(TOWER[:n + 1]) for n, layer in enumerate(TOWER)}
 SEES["dbus"] = {"dbus"}
 SEES["daemon"] = {*TOWER, "dbus", "daemon"}
+SEES["health"] = {"base", "os", "health"}
 SEES["client"] = {"base", "stream", "dbus", "client"}
 # images are made and checked without a daemon, by a program of their own
 SEES_STREAM = ("image-", "manifest.")

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 
 #include "os/btrfs.h"
+#include "os/file.h"
 #include "update/jobs.h"
 #include "update/trust.h"
 
@@ -103,6 +104,27 @@ static int check_space(Machine *m, FindingList *l) {
                                                  format_bytes(text, need.short_of));
 }
 
+/* What the checks of this boot said (abupdate-health). */
+static int check_health(const Machine *m, FindingList *l) {
+        _cleanup_(freep) char *text = NULL;
+        char *save = NULL;
+        int r = 0;
+
+        if (file_read_if_at(m->root_fd, "run/abupdate/health", 64 * 1024, &text, NULL, NULL) <= 0)
+                return 0;
+        for (char *line = strtok_r(text, "\n", &save); r >= 0 && line;
+                        line = strtok_r(NULL, "\n", &save)) {
+                const char *error = str_after(line, "error "),
+                           *sentence = str_or(error, str_after(line, "warning "));
+
+                if (sentence)
+                        r = add(l, error ? "error" : "warning", "health",
+                                        "'journalctl -b -u abupdate-health-check' shows more", "%s",
+                                        sentence);
+        }
+        return r;
+}
+
 int machine_check(Machine *m, const Facts *f, FindingList *ret, Err **reterr) {
         _cleanup_(finding_list_done) FindingList l = {0};
         int r = check_configuration(m, &l);
@@ -113,6 +135,8 @@ int machine_check(Machine *m, const Facts *f, FindingList *ret, Err **reterr) {
                 r = check_slots(f, &l);
         if (r >= 0)
                 r = check_space(m, &l);
+        if (r >= 0)
+                r = check_health(m, &l);
         if (r < 0)
                 return err_new(reterr, r, "out of memory");
         *ret = l;

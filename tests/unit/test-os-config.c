@@ -53,6 +53,8 @@ static void without_a_file_the_defaults_hold(void **state _unused_) {
         assert_null(c->carry);
         assert_int_equal(c->n_places, 0);
         assert_int_equal(c->tries, 3);
+        assert_int_equal(c->health_usec, 300 * USEC_PER_SEC);
+        assert_int_equal(c->check_usec, 60 * USEC_PER_SEC);
         assert_null(c->warnings);
         assert_null(config_place(c, "home"));
         assert_null(config_free(NULL));
@@ -67,7 +69,7 @@ static void every_key_is_taken(void **state _unused_) {
                         "Verification=none\nStateDirectory=/var/lib/abupdate\nStallTimeout=7\n"
                         "[Snapshot]\nReadOnly=yes\nKeep=5\nMinFree=3G\n"
                         "Carry=/etc/hostname /etc/ssh\nSubvolumes=home:/home usr:/usr root:/\n"
-                        "[Boot]\nTries=9\n");
+                        "[Boot]\nTries=9\n[Health]\nTimeout=0\nCheckTimeout=86400\n");
         c = load();
         assert_string_equal(c->compatible, "fridge mk 2");
         assert_string_equal(c->backend, "none");
@@ -86,6 +88,8 @@ static void every_key_is_taken(void **state _unused_) {
         assert_string_equal(config_place(c, "root"), "/");
         assert_null(config_place(c, "hom"));
         assert_int_equal(c->tries, 9);
+        assert_int_equal(c->health_usec, 0);
+        assert_int_equal(c->check_usec, 86400 * USEC_PER_SEC);
         assert_null(c->warnings);
 }
 
@@ -186,7 +190,7 @@ static void unknown_keys_warn(void **state _unused_) {
         _cleanup_(config_freep) Config *c = NULL;
 
         put_file(dir_fd, MAIN,
-                        "[Update]\nBackend=none\nBakend=none\n[Snapshot]\nTries=3\n[Health]"
+                        "[Update]\nBackend=none\nBakend=none\n[Snapshot]\nTries=3\n[Hooks]"
                         "\nTimeout=9\n");
         put_file(dir_fd, DROP "10.conf", "Keep=1\n");
         c = load();
@@ -195,7 +199,7 @@ static void unknown_keys_warn(void **state _unused_) {
         assert_int_equal(c->keep, 2);
         assert_non_null(strstr(c->warnings[0], MAIN ":3: unknown key Bakend= in [Update]"));
         assert_non_null(strstr(c->warnings[1], MAIN ":5: unknown key Tries= in [Snapshot]"));
-        assert_non_null(strstr(c->warnings[2], MAIN ":7: unknown key Timeout= in [Health]"));
+        assert_non_null(strstr(c->warnings[2], MAIN ":7: unknown key Timeout= in [Hooks]"));
         assert_non_null(strstr(c->warnings[3], "10.conf:1: unknown key Keep= in []"));
         assert_null(c->warnings[4]);
 }

@@ -1,0 +1,236 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""test-health.py PROGRAM - abupdate-health on a root that is a folder, with an abctl and a systemctl that
+only write down how they were called."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from tap import Tap
+
+ABCTL = """#!/bin/sh
+echo "abctl $*" >>"$CALLS"
+case "$*" in
+--json=short*) test -z "$NO_BUS" && cat "$STATUS" ;;
+--offline*status) cat "$STATUS" ;;
+--offline*) : ;;
+*) test -z "$NO_BUS" ;;
+esac
+"""
+SYSTEMCTL = """#!/bin/sh
+echo "systemctl $*" >>"$CALLS"
+case "$*" in
+*is-active*) test -n "$COMPLETE" ;;
+esac
+"""
+REBOOT = "systemctl --no-block reboot"
+
+
+class Root:
+    """A root in a folder: checks, a status, and what was called."""
+
+    def __init__(self, program, top):
+        self.program, self.top = program, top
+        self.write("bin/abctl", ABCTL, 0o755)
+        self.write("bin/systemctl", SYSTEMCTL, 0o755)
+        self.write("etc/abupdate/abupdated.conf",
+                   "[Boot]\nTries=3\n[Health]\nTimeout=1\nCheckTimeout=1\n")
+        os.mkdir(f"{top}/run")
+        self.trial(None)
+
+    def write(self, path, text, mode=0o644):
+        """A file below the root."""
+        os.makedirs(os.path.dirname(f"{self.top}/{path}"), exist_ok=True)
+        with open(f"{self.top}/{path}", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(f"{self.top}/{path}", mode)
+
+    def check(self, path, script, mode=0o755):
+        """A health check."""
+        self.write(path, f"#!/bin/sh\n{script}\n", mode)
+
+    def trial(self, tries_left):
+        """What abctl status says: on trial with so many tries, or steady."""
+        state = "steady" if tries_left is None else "trial"
+        slots = [{"id": "1", "tries-left": -1},
+                 {"id": "2", "tries-left": -1 if tries_left is None else tries_left}]
+        self.write("status", json.dumps({"state": state, "booted": "2", "slots": slots}))
+
+    def run(self, verb, **environ):
+        """Run a verb; returns (exit code, what was called)."""
+        calls = f"{self.top}/calls"
+        with open(calls, "w", encoding="utf-8"):
+            pass
+        done = subprocess.run([self.program, f"--root={self.top}", verb], check=False, timeout=60,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              env={"PATH": f"{self.top}/bin:/usr/bin:/bin", "CALLS": calls,
+                                   "STATUS": f"{self.top}/status", **environ})
+        with open(calls, encoding="utf-8") as file:
+            return done.returncode, file.read().splitlines()
+
+    def result(self):
+        """What the checks left behind."""
+        with open(f"{self.top}/run/abupdate/health", encoding="utf-8") as file:
+            return file.read().splitlines()
+
+
+def same(got, wanted):
+    """Fail unless @got is @wanted."""
+    assert got == wanted, f"got    {got!r}\nwanted {wanted!r}"
+
+
+def marked(calls):
+    """Only the verdicts among the calls."""
+    return [c for c in calls if "mark" in c]
+
+
+def test_pass(root):
+    """checks that pass, files that are no checks, folders that are not there"""
+    root.check("usr/lib/abupdate/check.d/10-good", "exit 0")
+    root.check("etc/abupdate/check.d/README", "exit 1", mode=0o644)
+    same(root.run("check"), (0, []))
+    same(root.result(), [])
+
+
+def test_order(root):
+    """all run, in order, also behind one that fails"""
+    for name in ("20-b", "9-a", "30-c"):
+        root.check(f"etc/abupdate/check.d/{name}", f"echo {name} >>{root.top}/order; exit 1")
+    same(root.run("check")[0], 1)
+    with open(f"{root.top}/order", encoding="utf-8") as file:
+        same(file.read().split(), ["9-a", "20-b", "30-c"])
+
+
+def test_fail(root):
+    """status, signal and time of a required check, and greenboot's folders"""
+    root.check("usr/lib/abupdate/check.d/10-status", "exit 7")
+    root.check("etc/abupdate/check.d/20-signal", "kill -9 $$")
+    root.check("usr/lib/greenboot/check/required.d/30-slow.sh", "sleep 100 & sleep 100")
+    root.check("etc/greenboot/check/wanted.d/40-wanted.sh", "exit 1")
+    started = time.monotonic()
+    same(root.run("check")[0], 1)
+    assert time.monotonic() - started < 20, "the limit of a check was not kept"
+    same(root.result(), [
+        "error the check /usr/lib/abupdate/check.d/10-status failed with status 7",
+        "error the check /etc/abupdate/check.d/20-signal was killed by signal 9",
+        "error the check /usr/lib/greenboot/check/required.d/30-slow.sh took more than 1 s",
+        "warning the check /etc/greenboot/check/wanted.d/40-wanted.sh failed with status 1"])
+
+
+def test_wanted(root):
+    """a wanted check that fails fails nothing"""
+    root.check("usr/lib/greenboot/check/wanted.d/10", "exit 1")
+    same(root.run("check")[0], 0)
+
+
+def test_override(root):
+    """the administrator's file takes the place of the vendor's, a link to /dev/null switches off"""
+    root.check("usr/lib/abupdate/check.d/10", "exit 1")
+    root.check("etc/abupdate/check.d/10", "exit 0")
+    root.check("usr/lib/abupdate/check.d/20", "exit 1")
+    os.symlink("/dev/null", f"{root.top}/etc/abupdate/check.d/20")
+    same(root.run("check"), (0, []))
+
+
+def test_unusable(root):
+    """a check that cannot be started has failed; a name cannot write lines"""
+    root.write("etc/abupdate/check.d/a\nerror b", "#!/nowhere\n", 0o755)
+    same(root.run("check")[0], 1)
+    same(len(root.result()), 1)
+
+
+def test_success(root):
+    """a slot on trial is marked good, once; nothing else is"""
+    same(marked(root.run("success")[1]), [])
+    root.trial(2)
+    same(marked(root.run("success")[1]), ["abctl --quiet mark good --reason="])
+    same(root.run("success"), (0, []))
+
+
+def test_success_offline(root):
+    """without a bus the verdict comes without it"""
+    root.trial(2)
+    code, calls = root.run("success", NO_BUS="yes")
+    same((code, calls[-1]), (0, "abctl --offline --quiet mark good --reason="))
+
+
+def test_kexec(root):
+    """kexec proves no boot"""
+    root.trial(2)
+    root.write("proc/sys/kernel/bootloader_type", "208\n")
+    same(root.run("success"), (0, []))
+    root.write("proc/sys/kernel/bootloader_type", "176\n")
+    same(len(marked(root.run("success")[1])), 1)
+
+
+def test_failed_again(root):
+    """a boot that fails with tries left is tried again, without a verdict"""
+    root.trial(1)
+    code, calls = root.run("failed")
+    same((code, marked(calls), calls[-1]), (0, [], REBOOT))
+
+
+def test_failed_last(root):
+    """with the last try the slot is bad, for what failed, and the machine leaves it"""
+    root.check("etc/abupdate/check.d/10-web", "exit 3")
+    root.run("check")
+    root.trial(0)
+    code, calls = root.run("failed")
+    same((code, marked(calls), calls[-1]), (0, [
+        "abctl --quiet mark bad --reason=the check /etc/abupdate/check.d/10-web failed with status 3"],
+        REBOOT))
+
+
+def test_failed_uncounted(root):
+    """where nobody takes tries off there is no second one: no loop for ever"""
+    root.trial(3)
+    code, calls = root.run("failed")
+    same((code, len(marked(calls)), calls[-1]), (0, 1, REBOOT))
+    assert "boot-complete.target" in marked(calls)[0], calls
+
+
+def test_failed_no_trial(root):
+    """a proven slot whose boot fails is left alone"""
+    code, calls = root.run("failed")
+    same((code, [c for c in calls if "status" not in c]), (0, []))
+
+
+def test_deadline(root):
+    """an incomplete boot is given up after Timeout=, a complete one and a proven slot are not"""
+    root.trial(2)
+    same(marked(root.run("deadline", COMPLETE="yes")[1]), [])
+    code, calls = root.run("deadline")
+    same((code, marked(calls), calls[-1]), (0, [
+        "abctl --quiet mark bad --reason=the boot was not complete after 1 s"], REBOOT))
+    root.trial(None)
+    os.unlink(f"{root.top}/run/abupdate/judged")
+    same(marked(root.run("deadline")[1]), [])
+
+
+def test_wrong_use(root):
+    """verbs that are none"""
+    same(root.run("fly")[0], 2)
+
+
+def main():
+    """One case a function."""
+    tap = Tap()
+    for name, function in list(globals().items()):
+        if name.startswith("test_"):
+            with tempfile.TemporaryDirectory(prefix="abupdate-health-") as top:
+                try:
+                    function(Root(sys.argv[1], top))
+                    problems = []
+                except AssertionError as error:
+                    problems = [str(error)]
+            tap.case(f"health: {function.__doc__}", problems)
+    return tap.done()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
