@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The disk of a guest, as an installer leaves it, and the images that its maker offers."""
+
+import json
+import os
+import subprocess
+import time
+
+from machinery import kernel
+from machinery.disk import mounted, run
+
+from . import tree
+
+SIZE = 3 << 30
+CONFIGURATION = """\
+[Update]
+Backend=snapshot
+Boot=default-subvolume
+Compatible=guest
+
+[Boot]
+Tries=2
+"""
+CHECK = "etc/abupdate/check.d/10-sick"
+SAY = "mkdir -p etc/abupdate/check.d && printf '#!/bin/sh\\n%s\\n' '{}' >" + CHECK + \
+    " && chmod +x " + CHECK
+# What a maker may get right and wrong: a version, and the command that makes it from 1.0, in its tree.
+VERSIONS = {
+    "2.0": "true",
+    "2.1": "head -c 48M /dev/urandom >usr/share/bulk && sha256sum usr/share/bulk |"
+           " sed s,usr,/usr, >usr/share/bulk.sha256",
+    "3.0": SAY.format("exit 7"),
+    "3.1": "ln -sf /bin/false usr/sbin/init",
+    "3.2": SAY.format("sleep 1000") + " && mkdir -p etc/abupdate/abupdated.conf.d"
+           " && printf '[Health]\\nTimeout=5\\n' >etc/abupdate/abupdated.conf.d/health.conf",
+}
+
+
+def prefix_of(build):
+    """The prefix that @build was made for."""
+    said = run("meson", "introspect", "--buildoptions", build)
+    return next(o["value"] for o in json.loads(said) if o["name"] == "prefix")
+
+
+def _image(top, version, change, output, abctl, key):
+    """A signed image of @version, incremental on 1.0."""
+    base, new = f"{top}/@abupdate/slots/1/image/1.0", f"{top}/{version}"
+    run("btrfs", "-q", "subvolume", "snapshot", base, new)
+    tree.set_version(new, version)
+    subprocess.run(change, shell=True, cwd=new, check=True)
+    run("btrfs", "-q", "property", "set", new, "ro", "true")
+    kernel.syncfs(top)
+    run(abctl, "-q", "image", "create", f"--from={new}", f"--parent={base}",
+        f"--version={version}", "--compatible=guest", "--allow=devices,setuid,xattrs",
+        f"--key={key}", f"--output={output}")
+    run("btrfs", "-q", "subvolume", "delete", new)
+
+
+def _cut(build, folder, kinds, versions):
+    disk, top, images = f"{folder}/disk.img", f"{folder}/top", f"{folder}/images"
+    key, abctl = f"{folder}/guest.key", f"{build}/client/abctl"
+    os.makedirs(images, exist_ok=True)
+    if not os.path.exists(key):
+        run(abctl, "image", "keygen", key)
+    with open(disk, "wb") as file:
+        file.truncate(SIZE)
+    run("mkfs.btrfs", "-q", "-f", "-L", "guest", "-m", "single", disk)
+    loop = mounted(disk, top)
+    slot = f"{top}/@abupdate/slots/1"
+    for name in ("slots/1/image", "staging", "state"):
+        os.makedirs(f"{top}/@abupdate/{name}", mode=0o700)
+    first = f"{slot}/image/1.0"
+    run("btrfs", "-q", "subvolume", "create", first)
+    os.makedirs(f"{first}/etc/abupdate/keys.d")
+    tree.write(f"{first}/etc/abupdate/abupdated.conf", CONFIGURATION)
+    tree.fill(first, build, key)
+    tree.initrds(first, folder, kinds)
+    run("btrfs", "-q", "property", "set", first, "ro", "true")
+    run("btrfs", "-q", "subvolume", "snapshot", first, f"{slot}/root")
+    tree.write(f"{slot}/slot.conf", f"State=good\nVersion=1.0\nCreated={int(time.time())}000000\n"
+               "Blessed=1\nSubvolumes=1.0:/\n")
+    run("btrfs", "subvolume", "set-default", f"{slot}/root")
+    kernel.syncfs(top)
+    for version, change in versions.items():
+        _image(top, version, change, f"{images}/{version}.send", abctl, key)
+    run("btrfs", "subvolume", "sync", top)
+    kernel.umount(top)
+    loop.close()
+    run("mke2fs", "-q", "-t", "ext4", "-L", "images", "-d", images, f"{folder}/images.img", "256M")
+
+
+def cut(build, folder, kinds=("initramfs-tools",), versions=None):
+    """Make disk.img, images.img, vmlinuz and initrd-<kind> in @folder from the tree @build.
+
+    NoTree: there is no Debian to make it from.
+    """
+    if prefix_of(build) != "/usr":
+        raise RuntimeError(f"a guest needs programs in /usr: meson configure {build} --prefix=/usr")
+    os.makedirs(folder, exist_ok=True)
+    tree.debian()
+    kernel.in_private_namespace(_cut, os.path.abspath(build), os.path.abspath(folder), kinds,
+                                VERSIONS if versions is None else versions)
