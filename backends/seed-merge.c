@@ -20,6 +20,7 @@ typedef struct Move {
         uint64_t id;
         bool remove;
         pthread_mutex_t lock;
+        pthread_cond_t ended;
         bool done;
         int r;
         Err *err;
@@ -37,14 +38,25 @@ static void *run_move(void *userdata) {
         m->r = r;
         m->err = err;
         m->done = true;
+        pthread_cond_signal(&m->ended);
         pthread_mutex_unlock(&m->lock);
         return NULL;
 }
 
-static bool is_done(Move *m) {
+/* Has it ended, now or within a moment? */
+static bool has_ended(Move *m) {
+        struct timespec until;
         bool done;
 
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += LOOK_MSEC * 1000 * 1000;
+        if (until.tv_nsec >= 1000 * 1000 * 1000) {
+                until.tv_sec++;
+                until.tv_nsec -= 1000 * 1000 * 1000;
+        }
         pthread_mutex_lock(&m->lock);
+        if (!m->done)
+                (void) pthread_cond_timedwait(&m->ended, &m->lock, &until);
         done = m->done;
         pthread_mutex_unlock(&m->lock);
         return done;
@@ -65,16 +77,21 @@ typedef struct Merge {
         uint64_t total;
 } Merge;
 
-/* What was read from the device since it is there: between two chunks the only sign of life. */
+/* What was read from the device since it is there, the third number of its line: between two chunks
+ * the only sign of life. */
 static uint64_t bytes_read(const Merge *g) {
         _cleanup_(freep) char *path = NULL, *text = NULL;
         uint64_t sectors = 0;
+        char *save = NULL;
 
         path = str_printf("/sys/dev/block/%u:%u/stat", major(g->device->number),
                         minor(g->device->number));
-        if (!path || file_read_at(AT_FDCWD, path, 1024, &text, NULL, NULL) < 0 ||
-                        sscanf(text, "%*u %*u %" SCNu64, &sectors) != 1)
+        if (!path || file_read_at(AT_FDCWD, path, 1024, &text, NULL, NULL) < 0)
                 return 0;
+        for (const char *w = strtok_r(text, " \n", &save), *n = "123"; w && *n;
+                        w = strtok_r(NULL, " \n", &save), n++)
+                if (*n == '3' && parse_u64(w, &sectors) < 0)
+                        return 0;
         return sectors * 512;
 }
 
@@ -92,21 +109,30 @@ static int left_on(const Merge *g, uint64_t *ret, Err **reterr) {
         return 0;
 }
 
+static int stopped(Err **reterr) {
+        return err_kind(reterr, ERR_CANCELLED, ECANCELED,
+                        "the merge was stopped; what has been moved stays moved, and 'abctl merge' "
+                        "goes on from there");
+}
+
 static int move(Merge *g, bool remove, uint64_t left, Err **reterr) {
         const uint64_t done = g->total > left ? g->total - left : 0, from = bytes_read(g);
         Move m = {.fd = g->seed->layout.top_fd,
                         .id = g->id,
                         .remove = remove,
-                        .lock = PTHREAD_MUTEX_INITIALIZER};
+                        .lock = PTHREAD_MUTEX_INITIALIZER,
+                        .ended = PTHREAD_COND_INITIALIZER};
         bool stop = false;
         uint64_t now = 0;
         pthread_t thread;
-        int r = pthread_create(&thread, NULL, run_move, &m);
+        int r;
 
+        if (g->args->progress(g->args->userdata, done, g->total) != 0)
+                return stopped(reterr);
+        r = pthread_create(&thread, NULL, run_move, &m);
         if (r != 0)
                 return err_sys(reterr, r, "start to move data");
-        while (!is_done(&m)) {
-                nanosleep(&(struct timespec){.tv_nsec = LOOK_MSEC * 1000 * 1000}, NULL);
+        while (!has_ended(&m)) {
                 now = bytes_read(g) - from;
                 if (g->args->progress(g->args->userdata, done + (now < left ? now : left),
                                     g->total) != 0)
@@ -115,11 +141,10 @@ static int move(Merge *g, bool remove, uint64_t left, Err **reterr) {
                         stop_move(&m);
         }
         pthread_join(thread, NULL);
-        if (stop && m.r < 0) {
+        /* the removal that was faster than the wish to stop it is the end of the merge */
+        if (stop && (m.r < 0 || !remove)) {
                 err_free(m.err);
-                return err_kind(reterr, ERR_CANCELLED, ECANCELED,
-                                "the merge was stopped; what has been moved stays moved, and "
-                                "'abctl merge' goes on from there");
+                return stopped(reterr);
         }
         if (m.r < 0 && reterr) {
                 err_free(*reterr);

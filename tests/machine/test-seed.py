@@ -337,7 +337,7 @@ def test_to_and_fro(case):
 
 # Every turn of a merge begins late enough for somebody to come in between.
 SLOWLY = ("strace -f -qq -o /dev/null -e trace=ioprio_set "
-          "-e inject=ioprio_set:delay_enter=1500000")
+          "-e inject=ioprio_set:delay_enter=5000000")
 
 
 def test_stopped_merge(case):
