@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Versions that are devices: a sealed one runs, its sprout takes the next version."""
 
+import mmap
 import os
 import subprocess
 import sys
@@ -369,6 +370,59 @@ def test_stopped_merge(case):
     case.abctl(it, "merge")
     it.reboot()
     case.runs(it, "2.0", "b")
+    case.equal(device_kind(it, "b"), "sealed")
+    case.equal(it.part_hash("a"), seed)
+
+
+def spoil(it, name, content):
+    """Change the bytes @content wherever they lie on a device, past every checksum."""
+    offset, length = disk.regions(it.spec)[name]
+    found = 0
+    with open(f"{it.folder}/disk.img", "r+b") as file:
+        view = mmap.mmap(file.fileno(), offset + length)
+        at = view.find(content, offset)
+        while at >= 0:
+            view[at:at + len(content)] = bytes(b ^ 255 for b in content)
+            found += 1
+            at = view.find(content, at + 1)
+        view.close()
+    return found
+
+
+def test_broken_block_in_the_seed(case):
+    """What cannot be read stops the merge, not the system; when it is gone the merge ends."""
+    it = case.pair()
+    victim = "usr/share/tiny/1/file1"
+    case.update(it, "2.0", base="1.0", change="echo 2 >etc/motd")
+    it.reboot()
+    case.abctl(it, "mark", "good")
+
+    def first_bytes(top):
+        with open(f"{top}/@abupdate/slots/b/root/{victim}", "rb") as file:
+            return file.read(48)
+    content = it.on_disk(first_bytes)
+    it.shutdown()
+    case.equal(spoil(it, "a", content), 1)
+    seed = it.part_hash("a")
+    it.boot()
+    refused = case.refused(it, "merge", error=harness.ANY_ERROR)
+    case.check("kernel log names the file" in refused.out, refused)
+    case.expect(it, booted="b", next="b", state="steady")
+    case.equal(it.run("cat", f"{it.root}/etc/motd").out, "2\n")
+
+    def drop(top):
+        kernel.mount(it.root_source(), f"{it.folder}/all", "btrfs", 0, "subvolid=5")
+        slot = f"{it.folder}/all/@abupdate/slots/b"
+        disk.run("btrfs", "property", "set", "-f", f"{slot}/image/root", "ro", "false")
+        for tree in ("root", "image/root"):
+            os.unlink(f"{slot}/{tree}/{victim}")
+        kernel.syncfs(slot)
+        kernel.umount(f"{it.folder}/all")
+        return top
+    os.makedirs(f"{it.folder}/all")
+    it.on_disk(drop)
+    case.abctl(it, "merge")
+    it.reboot()
     case.equal(device_kind(it, "b"), "sealed")
     case.equal(it.part_hash("a"), seed)
 
