@@ -195,6 +195,9 @@ static int take(Records *q, Err **reterr) {
                         pthread_mutex_lock(&q->lock);
                 }
         }
+        /* it needed no thread, and none has passed it yet: none may find its place emptied */
+        if (q->begun == q->taken)
+                q->begun++;
         pthread_mutex_unlock(&q->lock);
         if (r < 0)
                 return r;

@@ -160,6 +160,29 @@ static void same_tree_same_digest(void **state) {
         assert_string_equal(first, again);
 }
 
+/* Links need no thread, files do: who takes the one must not outrun who hashes the other. */
+static void links_and_files_in_turns(void **state) {
+        Tree *t = *state;
+        _cleanup_(freep) char *text = calloc(1, 300000);
+        char first[65], again[65];
+
+        memset(text, 'x', 299999);
+        for (unsigned i = 0; i < 2000; i++) {
+                char name[32];
+
+                snprintf(name, sizeof(name), "usr/n%04u", i);
+                if (i % 200 == 0)
+                        put_file(t->fd, name, text);
+                else
+                        assert_int_equal(symlinkat("nowhere", t->fd, name), 0);
+        }
+        digest(t, 1, first);
+        for (unsigned i = 0; i < 20; i++) {
+                digest(t, 2 + i % 3, again);
+                assert_string_equal(first, again);
+        }
+}
+
 static int stop(void *userdata, uint64_t bytes _unused_) {
         ++*(unsigned *) userdata;
         return 1;
@@ -188,6 +211,7 @@ int main(void) {
                         TREE(every_fact_counts),
                         TREE(attributes_count),
                         TREE(same_tree_same_digest),
+                        TREE(links_and_files_in_turns),
                         TREE(can_be_stopped),
         };
 
