@@ -1,22 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Boot entries: their names, their order, the number that makes one the first. */
-#include "tests/unit/unit.h"
+#include "tests/unit/folder.h"
 
 #include "backends/bls.h"
-
-static char dir[64];
-static int dir_fd;
-
-static int make(void **state _unused_) {
-        dir_fd = temp_dir_make(dir);
-        return 0;
-}
-
-static int clean(void **state _unused_) {
-        close(dir_fd);
-        temp_dir_remove(dir);
-        return 0;
-}
 
 static void assert_order(const char *const files[]) {
         _cleanup_(bls_list_done) BlsList l = {0};
@@ -153,8 +139,6 @@ static void kernels(void **state _unused_) {
         assert_null(get_file(dir_fd, "abupdate/slot-b/linux"));
         assert_int_equal(bls_drop(dir_fd, "b", NULL), 0);
 }
-
-#define IN_FOLDER(f) cmocka_unit_test_setup_teardown(f, make, clean)
 
 int main(void) {
         const struct CMUnitTest tests[] = {

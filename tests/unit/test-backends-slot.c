@@ -3,21 +3,7 @@
 #include "backends/kernel.h"
 #include "backends/parts.h"
 #include "os/file.h"
-#include "tests/unit/unit.h"
-
-static char dir[64];
-static int dir_fd;
-
-static int make(void **state _unused_) {
-        dir_fd = temp_dir_make(dir);
-        return 0;
-}
-
-static int clean(void **state _unused_) {
-        close(dir_fd);
-        temp_dir_remove(dir);
-        return 0;
-}
+#include "tests/unit/folder.h"
 
 static void every_fact_comes_back(void **state _unused_) {
         static const SlotState on_disk[] = {SLOT_STAGED, SLOT_GOOD, SLOT_BAD};
@@ -248,8 +234,6 @@ static void real_backends_want_btrfs(void **state _unused_) {
         assert_null(b);
 }
 
-#define HERE(f) cmocka_unit_test_setup_teardown(f, make, clean)
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                         CASE(every_fact_comes_back),
@@ -259,10 +243,10 @@ int main(void) {
                         CASE(slots_are_found),
                         CASE(parts_are_sorted_by_place),
                         CASE(a_bad_part_list_is_refused),
-                        HERE(kernels_are_found_in_the_tree),
-                        HERE(lib_may_be_a_link_but_not_out_of_the_tree),
-                        HERE(backends_have_words),
-                        HERE(real_backends_want_btrfs),
+                        IN_FOLDER(kernels_are_found_in_the_tree),
+                        IN_FOLDER(lib_may_be_a_link_but_not_out_of_the_tree),
+                        IN_FOLDER(backends_have_words),
+                        IN_FOLDER(real_backends_want_btrfs),
         };
 
         return cmocka_run_group_tests_name("backends/slot", tests, NULL, NULL);

@@ -1,24 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "os/config.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/folder.h"
 
 #define MAIN   "etc/abupdate/abupdated.conf"
 #define DROP   "etc/abupdate/abupdated.conf.d/"
 #define VENDOR "usr/lib/abupdate/abupdated.conf"
-
-static char dir[64];
-static int dir_fd;
-
-static int make(void **state _unused_) {
-        dir_fd = temp_dir_make(dir);
-        return 0;
-}
-
-static int clean(void **state _unused_) {
-        close(dir_fd);
-        temp_dir_remove(dir);
-        return 0;
-}
 
 static Config *load(void) {
         _cleanup_(err_freep) Err *e = NULL;
@@ -280,20 +266,18 @@ static void verification_has_words(void **state _unused_) {
         assert_int_equal(verification_from_string(NULL), _VERIFICATION_INVALID);
 }
 
-#define HERE(f) cmocka_unit_test_setup_teardown(f, make, clean)
-
 int main(void) {
         const struct CMUnitTest tests[] = {
-                        HERE(without_a_file_the_defaults_hold),
-                        HERE(every_key_is_taken),
-                        HERE(bad_values_are_refused_with_file_and_line),
-                        HERE(what_is_no_configuration_says_where),
-                        HERE(unknown_keys_warn),
-                        HERE(a_key_twice_warns),
-                        HERE(later_files_win),
-                        HERE(the_vendor_comes_first),
-                        HERE(drop_ins_are_ordered_across_folders),
-                        HERE(a_link_to_nothing_masks),
+                        IN_FOLDER(without_a_file_the_defaults_hold),
+                        IN_FOLDER(every_key_is_taken),
+                        IN_FOLDER(bad_values_are_refused_with_file_and_line),
+                        IN_FOLDER(what_is_no_configuration_says_where),
+                        IN_FOLDER(unknown_keys_warn),
+                        IN_FOLDER(a_key_twice_warns),
+                        IN_FOLDER(later_files_win),
+                        IN_FOLDER(the_vendor_comes_first),
+                        IN_FOLDER(drop_ins_are_ordered_across_folders),
+                        IN_FOLDER(a_link_to_nothing_masks),
                         CASE(verification_has_words),
         };
 

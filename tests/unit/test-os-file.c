@@ -1,21 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "os/file.h"
 #include "os/tree.h"
-#include "tests/unit/unit.h"
-
-static char dir[64];
-static int dir_fd;
-
-static int make(void **state _unused_) {
-        dir_fd = temp_dir_make(dir);
-        return 0;
-}
-
-static int clean(void **state _unused_) {
-        close(dir_fd);
-        temp_dir_remove(dir);
-        return 0;
-}
+#include "tests/unit/folder.h"
 
 static void assert_file(const char *path, const char *want) {
         _cleanup_(freep) char *text = NULL;
@@ -191,19 +177,17 @@ static void a_tree_has_a_size(void **state _unused_) {
         e = err_free(e);
 }
 
-#define HERE(f) cmocka_unit_test_setup_teardown(f, make, clean)
-
 int main(void) {
         const struct CMUnitTest tests[] = {
-                        HERE(a_file_is_replaced_whole),
-                        HERE(links_are_replaced_not_followed),
-                        HERE(a_failed_write_leaves_the_old_file),
-                        HERE(only_files_are_read),
-                        HERE(reading_has_a_bound),
-                        HERE(names_come_in_the_order_of_their_numbers),
-                        HERE(hundreds_of_names_and_none),
-                        HERE(folders_are_opened_and_made),
-                        HERE(a_tree_has_a_size),
+                        IN_FOLDER(a_file_is_replaced_whole),
+                        IN_FOLDER(links_are_replaced_not_followed),
+                        IN_FOLDER(a_failed_write_leaves_the_old_file),
+                        IN_FOLDER(only_files_are_read),
+                        IN_FOLDER(reading_has_a_bound),
+                        IN_FOLDER(names_come_in_the_order_of_their_numbers),
+                        IN_FOLDER(hundreds_of_names_and_none),
+                        IN_FOLDER(folders_are_opened_and_made),
+                        IN_FOLDER(a_tree_has_a_size),
         };
 
         return cmocka_run_group_tests_name("os/file", tests, NULL, NULL);

@@ -3,21 +3,7 @@
 #include "os/os-release.h"
 #include "os/proc.h"
 #include "os/process.h"
-#include "tests/unit/unit.h"
-
-static char dir[64];
-static int dir_fd;
-
-static int make(void **state _unused_) {
-        dir_fd = temp_dir_make(dir);
-        return 0;
-}
-
-static int clean(void **state _unused_) {
-        close(dir_fd);
-        temp_dir_remove(dir);
-        return 0;
-}
+#include "tests/unit/folder.h"
 
 static void the_kernel_command_line(void **state _unused_) {
         static const struct {
@@ -242,21 +228,19 @@ static void a_program_gets_what_it_is_given(void **state _unused_) {
         e = err_free(e);
 }
 
-#define HERE(f) cmocka_unit_test_setup_teardown(f, make, clean)
-
 int main(void) {
         const struct CMUnitTest tests[] = {
-                        HERE(the_kernel_command_line),
-                        HERE(no_proc_is_an_error),
-                        HERE(the_boot_id),
+                        IN_FOLDER(the_kernel_command_line),
+                        IN_FOLDER(no_proc_is_an_error),
+                        IN_FOLDER(the_boot_id),
                         CASE(mount_options),
-                        HERE(the_fstab),
-                        HERE(a_strange_fstab),
-                        HERE(a_tree_says_its_version),
-                        HERE(its_links_stay_inside),
-                        HERE(its_file_is_a_file),
+                        IN_FOLDER(the_fstab),
+                        IN_FOLDER(a_strange_fstab),
+                        IN_FOLDER(a_tree_says_its_version),
+                        IN_FOLDER(its_links_stay_inside),
+                        IN_FOLDER(its_file_is_a_file),
                         CASE(a_program_is_run),
-                        HERE(a_program_gets_what_it_is_given),
+                        IN_FOLDER(a_program_gets_what_it_is_given),
         };
 
         return cmocka_run_group_tests_name("os/system", tests, NULL, NULL);

@@ -1,23 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "os/file.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/folder.h"
 #include "update/journal.h"
 
 enum { RECORD = 4096, SIZE = 2 * RECORD };
-
-static int dir_fd;
-static char dir[64];
-
-static int make(void **state _unused_) {
-        dir_fd = temp_dir_make(dir);
-        return 0;
-}
-
-static int clean(void **state _unused_) {
-        close(dir_fd);
-        temp_dir_remove(dir);
-        return 0;
-}
 
 static Journal *open_it(void) {
         Journal *j = NULL;
@@ -302,22 +288,20 @@ static void a_record_has_a_limit(void **state _unused_) {
         assert_story(&e, ERR_FAILED, "write the journal");
 }
 
-#define HERE(f) cmocka_unit_test_setup_teardown(f, make, clean)
-
 int main(void) {
         const struct CMUnitTest tests[] = {
-                        HERE(every_field_comes_back),
+                        IN_FOLDER(every_field_comes_back),
                         CASE(phases_have_words),
-                        HERE(records_take_turns),
-                        HERE(a_torn_record_leaves_the_one_before),
-                        HERE(one_flipped_bit_is_noticed),
-                        HERE(what_is_no_journal_is_an_empty_one),
-                        HERE(a_record_that_makes_no_sense_is_none),
-                        HERE(unknown_fields_do_not_matter),
-                        HERE(strange_things_in_its_place),
-                        HERE(a_full_directory_in_its_place_is_an_error),
-                        HERE(a_gigabyte_of_holes_is_not_read),
-                        HERE(a_record_has_a_limit),
+                        IN_FOLDER(records_take_turns),
+                        IN_FOLDER(a_torn_record_leaves_the_one_before),
+                        IN_FOLDER(one_flipped_bit_is_noticed),
+                        IN_FOLDER(what_is_no_journal_is_an_empty_one),
+                        IN_FOLDER(a_record_that_makes_no_sense_is_none),
+                        IN_FOLDER(unknown_fields_do_not_matter),
+                        IN_FOLDER(strange_things_in_its_place),
+                        IN_FOLDER(a_full_directory_in_its_place_is_an_error),
+                        IN_FOLDER(a_gigabyte_of_holes_is_not_read),
+                        IN_FOLDER(a_record_has_a_limit),
         };
 
         return cmocka_run_group_tests_name("update/journal", tests, NULL, NULL);

@@ -1,21 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "os/file.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/folder.h"
 #include "update/records.h"
-
-static int dir_fd;
-static char dir[64];
-
-static int make(void **state _unused_) {
-        dir_fd = temp_dir_make(dir);
-        return 0;
-}
-
-static int clean(void **state _unused_) {
-        close(dir_fd);
-        temp_dir_remove(dir);
-        return 0;
-}
 
 static void add(uint64_t job, uint64_t started, const char *type) {
         _cleanup_(json_freep) json_object *o = json_object_new_object();
@@ -182,18 +168,16 @@ static void texts_are_texts(void **state _unused_) {
         assert_int_equal(json_put(o, "e", NULL), -ENOMEM);
 }
 
-#define HERE(f) cmocka_unit_test_setup_teardown(f, make, clean)
-
 int main(void) {
         const struct CMUnitTest tests[] = {
-                        HERE(history_grows_and_repeats_nothing),
-                        HERE(history_keeps_the_newest_200),
-                        HERE(a_torn_last_line_is_skipped),
-                        HERE(garbage_is_no_memory_but_no_error),
-                        HERE(strange_things_in_its_place),
-                        HERE(a_version_is_refused_until_it_is_not),
-                        HERE(the_newest_500_refusals_are_kept),
-                        HERE(writing_says_what_it_could_not),
+                        IN_FOLDER(history_grows_and_repeats_nothing),
+                        IN_FOLDER(history_keeps_the_newest_200),
+                        IN_FOLDER(a_torn_last_line_is_skipped),
+                        IN_FOLDER(garbage_is_no_memory_but_no_error),
+                        IN_FOLDER(strange_things_in_its_place),
+                        IN_FOLDER(a_version_is_refused_until_it_is_not),
+                        IN_FOLDER(the_newest_500_refusals_are_kept),
+                        IN_FOLDER(writing_says_what_it_could_not),
                         CASE(texts_are_texts),
         };
 
