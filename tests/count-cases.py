@@ -10,6 +10,8 @@ import json
 import re
 import sys
 
+LINES_BEFORE, LINES_AFTER = 25, 4
+
 
 def count(entry):
     """(passed, failed, skipped) of one program."""
@@ -43,6 +45,17 @@ def count(entry):
     return passed, failed, skipped
 
 
+def explain(entry):
+    """What a program said of its failed cases: the log of a machine out of reach is this text alone."""
+    lines = f"{entry.get('stdout') or ''}\n{entry.get('stderr') or ''}".splitlines()
+    bad = [i for i, line in enumerate(lines)
+           if re.match(r"not ok \d|\[  (FAILED|  ERROR) |(FAIL|ERROR): |Traceback ", line)]
+    shown = {j for i in bad for j in range(max(0, i - LINES_BEFORE), i + LINES_AFTER)}
+    for j in sorted(shown or range(max(0, len(lines) - LINES_BEFORE), len(lines))):
+        if j < len(lines):
+            print(f"    {lines[j][:200]}")
+
+
 def main():
     """Add up all logs; the last line is the sum."""
     total = [0, 0, 0]
@@ -59,6 +72,7 @@ def main():
             total = [a + b for a, b in zip(total, numbers)]
             if numbers[1]:
                 print(f"failed: {entry['name']}: {numbers[1]} of {sum(numbers)}")
+                explain(entry)
     if total[2]:
         print(f"{total[2]} skipped")
     print(f"{total[0]} passed, {total[1]} failed")

@@ -11,6 +11,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     data            the bytes of the file
     breaks          for the next requests: after how many bytes the connection is cut (None: never)
+    then            for the next requests: what is called behind the body, before the connection is cut
     statuses        for the next requests: answer with this status instead (None: the file)
     ranges          whether Range is honoured
     etag, modified  validators; None: not sent
@@ -22,7 +23,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, data, tls=None):
         super().__init__(("127.0.0.1", 0), Handler)
         self.data, self.etag, self.modified = data, '"one"', "Mon, 02 Nov 2026 10:00:00 GMT"
-        self.breaks, self.statuses, self.requests = [], [], []
+        self.breaks, self.then, self.statuses, self.requests = [], [], [], []
         self.ranges = self.length = True
         self.redirect = {}
         self.manifest, self.manifests = None, 0
@@ -98,10 +99,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"not for you")
             return
-        self.send_file(self.wants_range(), server.breaks.pop(0) if server.breaks else None)
+        cut = server.breaks.pop(0) if server.breaks else None
+        self.send_file(self.wants_range(), cut, server.then.pop(0) if server.then else None)
 
-    def send_file(self, start, cut):
-        """The file from @start, but no more than @cut bytes of it."""
+    def send_file(self, start, cut, then):
+        """The file from @start, but no more than @cut bytes of it; then calls @then."""
         data = self.server.data[start or 0:]
         if start is not None and not data:
             self.send_response(416)
@@ -127,6 +129,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
             if cut is None:
                 self.wfile.write(b"0\r\n\r\n")
+        if then:
+            then()
         if cut is not None:
             self.wfile.flush()
             self.connection.close()
