@@ -9,9 +9,9 @@
 
 #include "backends/bls.h"
 #include "backends/boot-backend.h"
+#include "backends/boot-files.h"
 #include "os/boot-partition.h"
 #include "os/file.h"
-#include "os/proc.h"
 
 typedef struct Bls {
         BootBackend base; /* must stay first */
@@ -149,81 +149,11 @@ static int bls_facts(BootBackend *base, const SlotList *slots, BootFacts *ret, E
 }
 
 static int bls_fits(BootBackend *base _unused_, int slot_root_fd, Err **reterr) {
-        _cleanup_(freep) char *kernel = NULL, *initrd = NULL, *options = NULL, *value = NULL;
-        int r = bls_kernel(slot_root_fd, &kernel, &initrd, reterr);
-
-        if (r >= 0)
-                r = fstab_options(slot_root_fd, "/", &options, reterr);
-        if (r < 0)
-                return r;
-        r = mount_option_get(options, "subvol", &value);
-        if (r >= 0 && !value)
-                r = mount_option_get(options, "subvolid", &value);
-        if (r < 0)
-                return err_new(reterr, r, "out of memory");
-        if (value)
-                return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
-                                "etc/fstab of the new version mounts / with %s, but its boot entry "
-                                "says which subvolume that is; its maker has to take subvol= and "
-                                "subvolid= out",
-                                options);
-        return 0;
+        return boot_files_fit(slot_root_fd, reterr);
 }
 
-static int bls_bring_slot(BootBackend *base, const Slot *slot, int root_fd, Err **reterr) {
-        return bls_bring(to_bls(base)->boot_fd, slot->id, root_fd, reterr);
-}
-
-/* A command line without what only one slot can be told. */
-static int common_options(const char *line, char **ret) {
-        static const char *const own[] = {"root=", "rootflags=", "rootfstype=", "BOOT_IMAGE=",
-                        "initrd=", "abupdate."};
-        _cleanup_(freep) char *copy = strdup(line), *kept = strdup("");
-        char *save = NULL;
-
-        for (char *w = copy && kept ? strtok_r(copy, " \t\n", &save) : NULL; w;
-                        w = strtok_r(NULL, " \t\n", &save)) {
-                bool skip = str_eq(w, "ro") || str_eq(w, "rw");
-                char *more;
-
-                for (size_t i = 0; i < ARRAY_SIZE(own); i++)
-                        skip |= str_after(w, own[i]) != NULL;
-                if (skip)
-                        continue;
-                more = str_printf("%s%s%s", kept, *kept ? " " : "", w);
-                if (!more)
-                        return -ENOMEM;
-                free(kept);
-                kept = more;
-        }
-        if (!copy || !kept)
-                return -ENOMEM;
-        *ret = MOVE(kept);
-        return 0;
-}
-
-/* @rest: an older command line, to go on with what it has in common; NULL: as configured. */
-static int slot_options(Bls *b, const Slot *slot, const char *rest, char **ret, Err **reterr) {
-        _cleanup_(freep) char *running = NULL, *common = NULL;
-        int r = 0;
-
-        if (!slot->boot_options)
-                return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
-                                "slot %s cannot be named in a boot entry", slot->id);
-        if (!rest && b->world->config->cmdline)
-                r = str_set(&common, b->world->config->cmdline);
-        else if (!rest) {
-                r = file_read_at(b->world->root_fd, "proc/cmdline", 64 * 1024, &running, NULL,
-                                reterr);
-                if (r < 0)
-                        return err_add(reterr, r, "read the kernel command line");
-                rest = running;
-        }
-        if (r >= 0 && !common)
-                r = common_options(rest, &common);
-        if (r >= 0)
-                *ret = str_printf("%s%s%s", slot->boot_options, *common ? " " : "", common);
-        return r < 0 || !*ret ? err_new(reterr, ENOMEM, "out of memory") : 0;
+static int bls_bring(BootBackend *base, const Slot *slot, int root_fd, Err **reterr) {
+        return boot_files_bring(to_bls(base)->boot_fd, slot->id, root_fd, reterr);
 }
 
 /* The entry as it should be, but for its number. */
@@ -244,7 +174,7 @@ static int describe(Bls *b, const Slot *slot, int left, BlsEntry *ret, Err **ret
                                 "the kernel of slot %s is not on the boot partition", slot->id);
         if (faccessat(b->boot_fd, initrd + 1, F_OK, 0) >= 0)
                 e.initrd = MOVE(initrd);
-        r = slot_options(b, slot, NULL, &e.options, reterr);
+        r = boot_files_options(b->world, slot, NULL, &e.options, reterr);
         if (r < 0)
                 return r;
         *ret = e;
@@ -348,7 +278,7 @@ static int bls_forget(BootBackend *base, const Slot *slot, Err **reterr) {
         Bls *b = to_bls(base);
         int r = remove_others(b, slot->id, NULL, reterr);
 
-        return r < 0 ? r : bls_drop(b->boot_fd, slot->id, reterr);
+        return r < 0 ? r : boot_files_drop(b->boot_fd, slot->id, reterr);
 }
 
 static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {
@@ -362,7 +292,7 @@ static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {
                 e = bls_find(&l, slot->id);
         if (!e || !slot->boot_options)
                 return r < 0 ? r : 0;
-        r = slot_options(b, slot, str_or(e->options, ""), &options, reterr);
+        r = boot_files_options(b->world, slot, str_or(e->options, ""), &options, reterr);
         if (r < 0 || str_eq(options, e->options))
                 return r;
         free(e->options);
@@ -378,7 +308,7 @@ const BootOps bls_boot_ops = {
                 .close = bls_close,
                 .facts = bls_facts,
                 .fits = bls_fits,
-                .bring = bls_bring_slot,
+                .bring = bls_bring,
                 .arm = bls_arm,
                 .bless = bls_bless,
                 .forget = bls_forget,

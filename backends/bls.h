@@ -39,14 +39,3 @@ char *bls_file_name(const char *prefix, const BlsEntry *e);
 /* Writes the entry under that name; e->file follows. Durable; old or
  * new after a power cut. */
 int bls_write(int entries_fd, const char *prefix, BlsEntry *e, Err **reterr);
-
-/* Kernel and initrd of the tree at @root_fd go to abupdate/slot-<slot> of the boot partition, in
- * place of what was there. Durable. ERR_WRONG_LAYOUT where the tree has no
- * kernel. */
-int bls_bring(int boot_fd, const char *slot, int root_fd, Err **reterr);
-
-/* Takes them away again; absent is fine. */
-int bls_drop(int boot_fd, const char *slot, Err **reterr);
-
-/* Does the tree have a kernel that bls_bring() would find? */
-int bls_kernel(int root_fd, char **ret_kernel, char **ret_initrd, Err **reterr);

@@ -3,7 +3,7 @@
 
 static const SlotOps *const slot_backends[] = {&snapshot_slot_ops, &seed_slot_ops, &none_slot_ops};
 static const BootOps *const boot_backends[] = {
-                &default_subvolume_boot_ops, &bls_boot_ops, &none_boot_ops};
+                &default_subvolume_boot_ops, &bls_boot_ops, &grub_boot_ops, &none_boot_ops};
 
 int slot_backend_open(const World *w, SlotBackend **ret, Err **reterr) {
         for (size_t i = 0; i < ARRAY_SIZE(slot_backends); i++)
@@ -23,7 +23,8 @@ int boot_backend_open(const World *w, BootBackend **ret, Err **reterr) {
                 if (str_eq(boot_backends[i]->name, w->config->boot))
                         return boot_backends[i]->open(w, ret, reterr);
         return err_kind(reterr, ERR_BAD_CONFIG, EINVAL,
-                        "Boot=%s in [Update] is unknown; there are default-subvolume, bls and none",
+                        "Boot=%s in [Update] is unknown; there are default-subvolume, bls, grub "
+                        "and none",
                         w->config->boot);
 }
 

@@ -47,10 +47,10 @@ int trial_read(Trial *ret, Err **reterr) {
         static const char *const online[] = {"abctl", "--json=short", "status", NULL};
         static const char *const offline[] = {"abctl", "--offline", "--json=short", "status", NULL};
         _cleanup_(freep) char *text = NULL;
-        int r = program_read(online, STATUS_MAX, &text, NULL);
+        int r = program_read(online, NULL, STATUS_MAX, &text, NULL);
 
         if (r < 0)
-                r = program_read(offline, STATUS_MAX, &text, reterr);
+                r = program_read(offline, NULL, STATUS_MAX, &text, reterr);
         return r < 0 ? r : trial_parse(text, ret, reterr);
 }
 

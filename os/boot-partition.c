@@ -16,12 +16,13 @@ int boot_partition_open(int root_fd, int *ret_fd, Err **reterr) {
                 struct stat st;
 
                 if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev == root.st_dev ||
-                                faccessat(fd, BOOT_ENTRIES, F_OK, 0) < 0)
+                                (faccessat(fd, BOOT_ENTRIES, F_OK, 0) < 0 &&
+                                                faccessat(fd, BOOT_HOME, F_OK, 0) < 0))
                         continue;
                 *ret_fd = MOVE_FD(fd);
                 return 0;
         }
         return err_kind(reterr, ERR_WRONG_LAYOUT, ENOENT,
                         "there is no boot partition: none of /boot, /efi, /boot/efi is mounted and "
-                        "has " BOOT_ENTRIES);
+                        "has " BOOT_ENTRIES " or " BOOT_HOME);
 }

@@ -44,7 +44,8 @@ static int parse_backend(Config *c, const char *v) {
 }
 
 static int parse_boot(Config *c, const char *v) {
-        return parse_word(v, (const char *const[]){"default-subvolume", "bls", "none", NULL},
+        return parse_word(v,
+                        (const char *const[]){"default-subvolume", "bls", "grub", "none", NULL},
                         &c->boot);
 }
 
@@ -217,6 +218,11 @@ static int parse_cmdline(Config *c, const char *v) {
         return str_set(&c->cmdline, v);
 }
 
+static int parse_kernel_from(Config *c, const char *v) {
+        c->kernel_in_slot = str_eq(v, "slot");
+        return c->kernel_in_slot || str_eq(v, "partition") ? 0 : -EINVAL;
+}
+
 static int parse_tries(Config *c, const char *v) {
         uint64_t n;
 
@@ -237,7 +243,7 @@ static int parse_check(Config *c, const char *v) {
 static const ConfigKey keys[] = {
                 {"Update", "Compatible", parse_compatible, "a name for this kind of machine"},
                 {"Update", "Backend", parse_backend, "snapshot, seed or none"},
-                {"Update", "Boot", parse_boot, "default-subvolume, bls or none"},
+                {"Update", "Boot", parse_boot, "default-subvolume, bls, grub or none"},
                 {"Update", "Verification", parse_verification, "signature or none"},
                 {"Update", "Threshold", parse_threshold, "a number from 1 to 16"},
                 {"Update", "Epoch", parse_epoch, "a number below 2^63"},
@@ -258,6 +264,7 @@ static const ConfigKey keys[] = {
                 {"Boot", "Tries", parse_tries, "a number from 1 to 99"},
                 {"Boot", "Entry", parse_entry, "a name of letters, digits, '-' and '_'"},
                 {"Boot", "Cmdline", parse_cmdline, "options for the kernel"},
+                {"Boot", "KernelFrom", parse_kernel_from, "partition or slot"},
                 {"Health", "Timeout", parse_health, "seconds, at most 86400; 0 waits for ever"},
                 {"Health", "CheckTimeout", parse_check, "seconds, at most 86400; 0 waits for ever"},
 };

@@ -73,7 +73,7 @@ int program_run(const char *const argv[], const int *fds, Err **reterr) {
         return run(argv, fds, -1, reterr);
 }
 
-int program_read(const char *const argv[], size_t max, char **ret, Err **reterr) {
+int program_read(const char *const argv[], const int *fds, size_t max, char **ret, Err **reterr) {
         _cleanup_(fd_closep) int out = memfd_create("output", MFD_CLOEXEC);
         _cleanup_(freep) char *text = NULL;
         struct stat st;
@@ -81,7 +81,7 @@ int program_read(const char *const argv[], size_t max, char **ret, Err **reterr)
 
         if (out < 0)
                 return err_sys(reterr, errno, "run %s", argv[0]);
-        r = run(argv, NULL, out, reterr);
+        r = run(argv, fds, out, reterr);
         if (r < 0)
                 return r;
         if (fstat(out, &st) < 0)

@@ -9,6 +9,6 @@
  * their numbers. -ENOENT where there is no such program, -ECHILD where it failed. */
 int program_run(const char *const argv[], const int *fds, Err **reterr);
 
-/* The same without @fds, and gives what the program wrote to its standard output, at most @max bytes
- * (-EFBIG), with a NUL behind. */
-int program_read(const char *const argv[], size_t max, char **ret, Err **reterr);
+/* The same, and gives what the program wrote to its standard output, at most @max bytes (-EFBIG), with
+ * a NUL behind. */
+int program_read(const char *const argv[], const int *fds, size_t max, char **ret, Err **reterr);

@@ -154,8 +154,15 @@ static int new_version(Job *j, const Slot *booted, char **ret, Err **reterr) {
         return 0;
 }
 
-static int step_fits(Job *j, void *context _unused_, Err **reterr) {
-        return j->m->boot->ops->fits(j->m->boot, j->m->root_fd, reterr);
+/* What the loader has of the slot is from before the changes. The copy boots next as yet. */
+static int step_fits(Job *j, void *context, Err **reterr) {
+        const Slot *changed = slot_find(j->facts.slots, context);
+        BootBackend *boot = j->m->boot;
+        int r = boot->ops->fits(boot, j->m->root_fd, reterr);
+
+        return r < 0 || !changed || !boot->ops->bring
+                               ? r
+                               : boot->ops->bring(boot, changed, j->m->root_fd, reterr);
 }
 
 static int step_arm_changed(Job *j, void *context, Err **reterr) {

@@ -3,6 +3,7 @@
 #include "tests/unit/folder.h"
 
 #include "backends/bls.h"
+#include "backends/boot-files.h"
 
 static void assert_order(const char *const files[]) {
         _cleanup_(bls_list_done) BlsList l = {0};
@@ -118,13 +119,13 @@ static void kernels(void **state _unused_) {
 
         put_file(dir_fd, "tree/etc/x", "");
         root_fd = openat(dir_fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        assert_true(bls_bring(dir_fd, "b", root_fd, &err) < 0);
+        assert_true(boot_files_bring(dir_fd, "b", root_fd, &err) < 0);
         assert_story(&err, ERR_WRONG_LAYOUT, "has no kernel");
         put_file(dir_fd, "tree/usr/lib/modules/6.1/vmlinuz", "old");
         put_file(dir_fd, "tree/usr/lib/modules/6.10/modules.dep", "");
         put_file(dir_fd, "tree/boot/vmlinuz-6.10", "new");
         put_file(dir_fd, "tree/boot/initrd.img-6.10", "initrd");
-        assert_int_equal(bls_bring(dir_fd, "b", root_fd, NULL), 0);
+        assert_int_equal(boot_files_bring(dir_fd, "b", root_fd, NULL), 0);
         text = get_file(dir_fd, "abupdate/slot-b/linux");
         assert_string_equal(text, "new");
         free(text);
@@ -133,11 +134,11 @@ static void kernels(void **state _unused_) {
         free(text);
         assert_int_equal(unlinkat(dir_fd, "tree/boot/initrd.img-6.10", 0), 0);
         assert_int_equal(symlinkat("/etc/passwd", dir_fd, "tree/boot/initrd.img-6.10"), 0);
-        assert_int_equal(bls_bring(dir_fd, "b", root_fd, NULL), 0);
+        assert_int_equal(boot_files_bring(dir_fd, "b", root_fd, NULL), 0);
         assert_null(get_file(dir_fd, "abupdate/slot-b/initrd"));
-        assert_int_equal(bls_drop(dir_fd, "b", NULL), 0);
+        assert_int_equal(boot_files_drop(dir_fd, "b", NULL), 0);
         assert_null(get_file(dir_fd, "abupdate/slot-b/linux"));
-        assert_int_equal(bls_drop(dir_fd, "b", NULL), 0);
+        assert_int_equal(boot_files_drop(dir_fd, "b", NULL), 0);
 }
 
 int main(void) {

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from . import kernel, loader, ostree
+from . import grubloader, kernel, loader, ostree
 
 FIRST_VERSION = "1.0"
 DEFAULT_SIZE = 3 << 30
@@ -39,7 +39,7 @@ def cache_dir():
 
 def regions(spec):
     """The parts of a machine's disk: {label: (offset, length)}; one whole device has no label."""
-    if spec.get("boot") != "bls":
+    if spec.get("boot", "default-subvolume") == "default-subvolume":
         return {}
     found, at = {}, 0
     names = ["a", "b"] if spec["backend"] == "seed" else ["disk"]
@@ -176,15 +176,20 @@ def _first_entry(image, spec, where):
     with kernel.Loop(image, part=parts["boot"]) as boot:
         os.makedirs(where, exist_ok=True)
         kernel.mount(boot.device, where, "ext4")
-        os.makedirs(f"{where}/loader/entries")
         os.makedirs(f"{where}/abupdate/slot-{slot}")
         with open(f"{where}/abupdate/slot-{slot}/linux", "w", encoding="utf-8") as file:
             file.write(f"kernel of {FIRST_VERSION}\n")
-        with open(f"{where}/loader/entries/abupdate-{slot}.conf", "w", encoding="utf-8") as file:
-            file.write(f"title Version {FIRST_VERSION}\nversion {FIRST_VERSION}\n"
-                       f"sort-key abupdate-99999998\nlinux /abupdate/slot-{slot}/linux\n"
-                       f"options root=UUID={uuid} rootflags={root} "
-                       f"{'ro abupdate.seal' if seed else 'rw'} quiet\n")
+        options = (f"root=UUID={uuid} rootflags={root} "
+                   f"{'ro abupdate.seal' if seed else 'rw'} quiet")
+        if spec["boot"] == "grub":
+            grubloader.first_files(where, slot, options)
+        else:
+            os.makedirs(f"{where}/loader/entries")
+            with open(f"{where}/loader/entries/abupdate-{slot}.conf", "w",
+                      encoding="utf-8") as file:
+                file.write(f"title Version {FIRST_VERSION}\nversion {FIRST_VERSION}\n"
+                           f"sort-key abupdate-99999998\nlinux /abupdate/slot-{slot}/linux\n"
+                           f"options {options}\n")
         kernel.syncfs(where)
         kernel.umount(where)
 
@@ -204,7 +209,7 @@ def _build_pair(folder, spec):
 def _recipe():
     """Changes with everything that decides how a pair looks, so a stale cache is never used."""
     digest = hashlib.sha256()
-    for module in (ostree.__file__, loader.__file__, __file__):
+    for module in (ostree.__file__, loader.__file__, grubloader.__file__, __file__):
         with open(module, "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()

@@ -167,6 +167,11 @@ class Case:
         self.equal(result.code, 0, result)
         return result.data
 
+    def grub(self):
+        """Skip unless GRUB's emulator is here."""
+        if not (shutil.which("grub-emu") and shutil.which("grub-editenv")):
+            raise Skip("grub-emu is not installed")
+
     def pair(self, boot=True, **options):
         """A machine whose versions are two devices, a and b."""
         return self.machine(boot, **{"loader": "bls", "backend": "seed", "size": 1536 << 20,

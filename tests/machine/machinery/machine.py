@@ -10,11 +10,12 @@ import subprocess
 import sys
 import time
 
-from . import bus, disk, kernel, loader, maker, session, writelog
+from . import bus, disk, grubloader, kernel, loader, maker, session, writelog
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-KINDS = {("snapshot", "default-subvolume"), ("snapshot", "bls"), ("seed", "bls")}
+KINDS = {("snapshot", "default-subvolume"), ("snapshot", "bls"), ("snapshot", "grub"), ("seed", "bls"),
+         ("seed", "grub")}
 CMDLINE = "BOOT_IMAGE=/boot/vmlinuz root=LABEL=machine rw quiet"
 
 
@@ -152,7 +153,7 @@ class Machine:
         self._write("boot.json", {
             "cmdline": cmdline, "daemon": daemon, "polkit": polkit, "wrap": wrap, "path": path,
             "initrd": initrd, "programs": programs, "source": SOURCE,
-            "write_log": spec["write_log"], "regions": disk.regions(spec),
+            "write_log": spec["write_log"], "loader": spec["boot"], "regions": disk.regions(spec),
             "release": release})
         reader, writer = os.pipe()
         environ = dict(os.environ, PYTHONPATH=os.path.dirname(HERE))
@@ -313,7 +314,17 @@ class Machine:
 
     def next_slot(self):
         """The slot of the entry that the loader would choose."""
+        if self.spec["boot"] == "grub":
+            return self._peek().slot
         return self._with_boot(lambda folder: loader.choose(folder).id.split("-", 1)[1])
+
+    def _peek(self, others=()):
+        return grubloader.peek(f"{self.folder}/disk.img", disk.regions(self.spec)["boot"], others,
+                               f"{self.folder}/peek")
+
+    def in_boot(self, function):
+        """Call function(path) with the boot partition mounted there."""
+        return self._with_boot(lambda folder: function(folder.removesuffix("/loader/entries")))
 
     def entries(self):
         """The files of all boot entries, the loader's choice first: {name: options}."""
@@ -347,7 +358,10 @@ class Machine:
         try:
             os.makedirs(f"{self.folder}/efi", exist_ok=True)
             kernel.mount(loops["boot"].device, f"{self.folder}/efi", "ext4")
-            entry = loader.choose(f"{self.folder}/efi/loader/entries")
+            if self.spec["boot"] == "grub":
+                entry = self._peek([loop.device for n, loop in loops.items() if n != "boot"])
+            else:
+                entry = loader.choose(f"{self.folder}/efi/loader/entries")
             root = loader.Root(entry.options, {n: loop.device for n, loop in loops.items()})
             root.mount(top, top=True, read_only=True)
             try:

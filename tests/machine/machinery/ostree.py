@@ -66,7 +66,7 @@ def configure(tree, read_only=False, subvolumes="", backend="snapshot", boot="de
     _write(f"{tree}/etc/abupdate/abupdated.conf", CONFIGURATION.format(
         read_only="yes" if read_only else "no", subvolumes=line, backend=backend, boot=boot,
         seed=SEED if backend == "seed" else ""))
-    if boot == "bls":
+    if boot in ("bls", "grub"):
         os.makedirs(f"{tree}/efi", exist_ok=True)
     _write(f"{tree}/etc/fstab", "# / is the subvolume that the boot loader chose\n")
 

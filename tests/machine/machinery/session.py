@@ -22,7 +22,7 @@ import time
 import traceback
 import uuid
 
-from . import bus, journal, kernel, loader, writelog
+from . import bus, grubloader, journal, kernel, loader, writelog
 
 PROGRAMS = ("abupdated", "abctl", "abupdate-initrd")
 
@@ -91,11 +91,15 @@ class Session:
         """The loader reads, counts and chooses; the initrd seals and mounts what the entry says."""
         boot = f"{self.folder}/efi"
         os.makedirs(boot, exist_ok=True)
-        self._mount(self.parts["boot"].device, boot, "ext4")
-        folder = f"{boot}/loader/entries"
-        entry = loader.choose(folder)
-        entry.count(folder)
         devices = {name: loop.device for name, loop in self.parts.items()}
+        if self.config["loader"] == "grub":
+            others = [device for name, device in devices.items() if name != "boot"]
+            entry = grubloader.choose(devices["boot"], others, f"{self.folder}/grub")
+        self._mount(devices["boot"], boot, "ext4")
+        if self.config["loader"] != "grub":
+            folder = f"{boot}/loader/entries"
+            entry = loader.choose(folder)
+            entry.count(folder)
         for name in devices.keys() - {"boot"}:
             kernel.btrfs_forget(devices[name])
         root = loader.Root(entry.options, devices)

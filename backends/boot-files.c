@@ -7,11 +7,11 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "backends/bls.h"
+#include "backends/boot-files.h"
 #include "backends/kernel.h"
+#include "os/boot-partition.h"
 #include "os/file.h"
-
-#define HOME "abupdate"
+#include "os/proc.h"
 
 /* Content of a slot: links inside it are fine, out of it never. */
 static int open_inside(int root_fd, const char *path) {
@@ -47,7 +47,7 @@ static int find_file(int root_fd, const char *const patterns[], const char *vers
         return 0;
 }
 
-int bls_kernel(int root_fd, char **ret_kernel, char **ret_initrd, Err **reterr) {
+int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **reterr) {
         static const char *const kernels[] = {"usr/lib/modules/%/vmlinuz", "boot/vmlinuz-%",
                         "lib/modules/%/vmlinuz", NULL};
         static const char *const initrds[] = {"usr/lib/modules/%/initrd", "boot/initrd.img-%",
@@ -71,7 +71,7 @@ int bls_kernel(int root_fd, char **ret_kernel, char **ret_initrd, Err **reterr) 
                 return err_new(reterr, r, "out of memory");
         if (r == 0)
                 return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
-                                "the new version has no kernel that Boot=bls could boot: neither "
+                                "the new version has no kernel that could be booted: neither "
                                 "/usr/lib/modules/*/vmlinuz nor /boot/vmlinuz-* with modules");
         *ret_kernel = MOVE(kernel);
         *ret_initrd = MOVE(initrd);
@@ -94,7 +94,7 @@ static int copy_file(int from_fd, int dir_fd, const char *name, Err **reterr) {
 static int copy_kernel(int root_fd, int dir_fd, Err **reterr) {
         _cleanup_(freep) char *kernel = NULL, *initrd = NULL;
         _cleanup_(fd_closep) int kernel_fd = -1, initrd_fd = -1;
-        int r = bls_kernel(root_fd, &kernel, &initrd, reterr);
+        int r = boot_files_find(root_fd, &kernel, &initrd, reterr);
 
         if (r < 0)
                 return r;
@@ -110,15 +110,16 @@ static int copy_kernel(int root_fd, int dir_fd, Err **reterr) {
         return copy_file(initrd_fd, dir_fd, "initrd", reterr);
 }
 
-int bls_bring(int boot_fd, const char *slot, int root_fd, Err **reterr) {
+int boot_files_bring(int boot_fd, const char *slot, int root_fd, Err **reterr) {
         _cleanup_(freep) char *name = str_printf("slot-%s", slot);
         _cleanup_(fd_closep) int home_fd = -1, dir_fd = -1;
-        int r = name ? bls_drop(boot_fd, slot, reterr) : err_new(reterr, ENOMEM, "out of memory");
+        int r = name ? boot_files_drop(boot_fd, slot, reterr)
+                     : err_new(reterr, ENOMEM, "out of memory");
 
         if (r >= 0)
-                r = dir_make_at(boot_fd, HOME, 0755, reterr);
+                r = dir_make_at(boot_fd, BOOT_HOME, 0755, reterr);
         if (r >= 0)
-                home_fd = r = dir_open_at(boot_fd, HOME, reterr);
+                home_fd = r = dir_open_at(boot_fd, BOOT_HOME, reterr);
         if (r >= 0)
                 r = dir_make_at(home_fd, name, 0700, reterr);
         if (r >= 0)
@@ -131,8 +132,8 @@ int bls_bring(int boot_fd, const char *slot, int root_fd, Err **reterr) {
                      : 0;
 }
 
-int bls_drop(int boot_fd, const char *slot, Err **reterr) {
-        _cleanup_(freep) char *path = str_printf(HOME "/slot-%s", slot);
+int boot_files_drop(int boot_fd, const char *slot, Err **reterr) {
+        _cleanup_(freep) char *path = str_printf(BOOT_HOME "/slot-%s", slot);
         _cleanup_(strv_freep) char **names = NULL;
         _cleanup_(fd_closep) int dir_fd = -1;
         int r;
@@ -151,4 +152,78 @@ int bls_drop(int boot_fd, const char *slot, Err **reterr) {
         return r < 0 ? err_add(reterr, r, "take the kernel of slot %s from the boot partition",
                                        slot)
                      : 0;
+}
+
+int boot_files_fit(int root_fd, Err **reterr) {
+        _cleanup_(freep) char *kernel = NULL, *initrd = NULL, *options = NULL, *value = NULL;
+        int r = boot_files_find(root_fd, &kernel, &initrd, reterr);
+
+        if (r >= 0)
+                r = fstab_options(root_fd, "/", &options, reterr);
+        if (r < 0)
+                return r;
+        r = mount_option_get(options, "subvol", &value);
+        if (r >= 0 && !value)
+                r = mount_option_get(options, "subvolid", &value);
+        if (r < 0)
+                return err_new(reterr, r, "out of memory");
+        if (value)
+                return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
+                                "etc/fstab of the new version mounts / with %s, but its boot entry "
+                                "says which subvolume that is; its maker has to take subvol= and "
+                                "subvolid= out",
+                                options);
+        return 0;
+}
+
+/* A command line without what only one slot can be told. */
+static int common_options(const char *line, char **ret) {
+        static const char *const own[] = {"root=", "rootflags=", "rootfstype=", "BOOT_IMAGE=",
+                        "initrd=", "abupdate."};
+        _cleanup_(freep) char *copy = strdup(line), *kept = strdup("");
+        char *save = NULL;
+
+        for (char *w = copy && kept ? strtok_r(copy, " \t\n", &save) : NULL; w;
+                        w = strtok_r(NULL, " \t\n", &save)) {
+                bool skip = str_eq(w, "ro") || str_eq(w, "rw");
+                char *more;
+
+                for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+                        skip |= str_after(w, own[i]) != NULL;
+                if (skip)
+                        continue;
+                more = str_printf("%s%s%s", kept, *kept ? " " : "", w);
+                if (!more)
+                        return -ENOMEM;
+                free(kept);
+                kept = more;
+        }
+        if (!copy || !kept)
+                return -ENOMEM;
+        *ret = MOVE(kept);
+        return 0;
+}
+
+/* @rest: an older command line, to go on with what it has in common; NULL: as configured. */
+int boot_files_options(
+                const World *w, const Slot *slot, const char *rest, char **ret, Err **reterr) {
+        _cleanup_(freep) char *running = NULL, *common = NULL;
+        int r = 0;
+
+        if (!slot->boot_options)
+                return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
+                                "slot %s cannot be named in a boot entry", slot->id);
+        if (!rest && w->config->cmdline)
+                r = str_set(&common, w->config->cmdline);
+        else if (!rest) {
+                r = file_read_at(w->root_fd, "proc/cmdline", 64 * 1024, &running, NULL, reterr);
+                if (r < 0)
+                        return err_add(reterr, r, "read the kernel command line");
+                rest = running;
+        }
+        if (r >= 0 && !common)
+                r = common_options(rest, &common);
+        if (r >= 0)
+                *ret = str_printf("%s%s%s", slot->boot_options, *common ? " " : "", common);
+        return r < 0 || !*ret ? err_new(reterr, ENOMEM, "out of memory") : 0;
 }

@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Boot=grub: GRUB's own programs read, choose and count what the service writes."""
+
+import os
+import sys
+
+from machinery import grubloader, harness
+
+
+def _read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def test_menu_of_grub(case):
+    """Boot=grub with slots that are subvolumes: GRUB's own language chooses, counts and goes back."""
+    case.grub()
+    it = case.machine(loader="grub")
+    case.expect(it, booted="1", next="1", state="steady")
+    case.update(it, "2.0", change="echo two >etc/motd")
+    case.equal(it.next_slot(), "2")
+    for left in (2, 1, 0):
+        it.reboot()
+        case.expect(it, booted="2", version="2.0", state="trial")
+        case.equal(case.slot(it, 2)["tries-left"], left)
+    it.reboot()
+    case.expect(it, booted="1", version="1.0", state="fallback")
+    case.equal(it.in_boot(lambda folder: sorted(os.listdir(f"{folder}/abupdate"))),
+               ["grubenv-0", "grubenv-1", "slot-1"])
+    case.update(it, "3.0", change="echo three >etc/motd")
+    case.abctl(it, "rollback")
+    case.equal(it.next_slot(), "1")
+    case.update(it, "3.1", change="echo more >etc/motd")
+    it.reboot()
+    case.abctl(it, "mark", "good")
+    case.expect(it, version="3.1", state="steady")
+    it.reboot()
+    case.expect(it, version="3.1", state="steady")
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.expect(it, booted="1", version="1.0")
+
+
+def test_kernel_in_the_slot(case):
+    """KernelFrom=slot: GRUB reads the kernel out of the snapshot, also after a commit in place."""
+    case.grub()
+    it = case.machine(loader="grub")
+    slot = "mkdir -p etc/abupdate/abupdated.conf.d && " \
+        "printf '[Boot]\\nKernelFrom=slot\\n' >etc/abupdate/abupdated.conf.d/grub.conf"
+    it.run("sh", "-c", f"cd {it.root} && {slot}")
+    case.to(it, "2.0", change=slot)
+    case.equal(it.in_boot(lambda folder: sorted(os.listdir(f"{folder}/abupdate/slot-2"))),
+               ["entry.cfg"])
+    case.abctl(it, "begin", "--in-place")
+    it.run("sh", "-c", f"cd {it.root}/usr/lib/modules && mv * 7.0 && echo seven >7.0/vmlinuz")
+    case.abctl(it, "commit")
+    it.reboot()
+    case.expect(it, booted="2", state="trial")
+    case.check("/modules/7.0/vmlinuz" in it.in_boot(
+        lambda folder: _read(f"{folder}/abupdate/slot-2/entry.cfg").decode()))
+
+
+def test_kernel_of_a_commit(case):
+    """What a transaction did to the kernel is what its commit boots, from the boot partition."""
+    case.grub()
+    it = case.machine(loader="grub")
+    case.abctl(it, "begin", "--in-place")
+    case.equal(it.next_slot(), "2")
+    it.run("sh", "-c", f"cd {it.root}/usr/lib/modules && mv * 7.0 && echo seven >7.0/vmlinuz")
+    case.abctl(it, "commit")
+    case.equal(it.next_slot(), "1")
+    case.equal(it.in_boot(lambda folder: _read(f"{folder}/abupdate/slot-1/linux")), b"seven\n")
+    for _ in range(3):
+        it.reboot()
+        case.expect(it, booted="1", state="trial")
+    it.reboot()
+    case.expect(it, booted="2", state="fallback")
+
+
+def test_environment_of_grub(case):
+    """A copy of the environment that is torn, empty or gone does not hold; the other one does."""
+    case.grub()
+    it = case.machine(loader="grub")
+    case.update(it, "2.0", change="echo two >etc/motd")
+    it.shutdown()
+
+    def spoil(number, text):
+        def work(folder):
+            with open(f"{folder}/abupdate/grubenv-{number}", "r+b") as file:
+                file.truncate(0 if text is None else 1024)
+                file.write(text or b"")
+        it.in_boot(work)
+
+    def held(folder):
+        copies = grubloader.environment(f"{folder}/abupdate")
+        return max((0, 1), key=lambda n: int(copies[n].get("abupdate_serial", 0)))
+
+    number = it.in_boot(held)
+    good = it.in_boot(lambda folder: _read(f"{folder}/abupdate/grubenv-{number}"))
+    case.equal(it.next_slot(), "2")
+    case.equal(good[512:], b"#" * 512, "it is not in one sector")
+    for text in (good[:good.index(b"abupdate_end")].ljust(1024, b"#"), b"\0" * 1024, b"x" * 1024, None):
+        spoil(number, text)
+        case.equal(it.next_slot(), "1")
+    it.boot()
+    case.expect(it, booted="1", next="1")
+    case.abctl(it, "rollback", "2")
+    case.equal(it.next_slot(), "2")
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main(globals()))
