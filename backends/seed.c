@@ -264,5 +264,9 @@ const SlotOps seed_slot_ops = {
                 .clean = seed_clean,
                 .merge = seed_merge,
                 .heal = seed_heal,
+                .read_device = seed_read_device,
+                .check_device = seed_check_device,
+                .claim_device = seed_claim_device,
+                .open_device = seed_open_device,
                 .reclaim = seed_reclaim,
 };

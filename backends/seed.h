@@ -78,6 +78,12 @@ int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **
                 char **ret_note, Err **reterr);
 int seed_prepare(SlotBackend *b, const char *job, int *ret_fd, Err **reterr);
 int seed_merge(SlotBackend *b, const MergeArgs *args, Err **reterr);
+int seed_read_device(SlotBackend *b, const char *id, int *ret_fd, uint64_t *ret_size, Err **reterr);
+int seed_check_device(
+                SlotBackend *b, const char *id, const uint8_t *super, uint64_t size, Err **reterr);
+int seed_claim_device(SlotBackend *b, const char *id, const uint8_t *super, int *ret_fd,
+                uint64_t *ret_size, Err **reterr);
+int seed_open_device(SlotBackend *b, const char *id, Slot *ret, int *ret_root_fd, Err **reterr);
 int seed_space(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr);
 
 /* Opens the layout of the file system that / is on, as it is now. */

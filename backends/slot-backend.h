@@ -88,6 +88,26 @@ typedef struct SlotOps {
          * it from booting again. 1 and a sentence where there was something, else 0. Durable. */
         int (*heal)(SlotBackend *b, char **ret_text, Err **reterr);
 
+        /* The device of slot @id for reading past every cache, and its bytes: sealed, so that nobody writes to it.
+         * ERR_NOT_SEALED, ERR_BAD_DEVICE. */
+        int (*read_device)(SlotBackend *b, const char *id, int *ret_fd, uint64_t *ret_size,
+                        Err **reterr);
+
+        /* May the image of a device, which has this first superblock and @size bytes (0: not known), go onto the
+         * device of slot @id? ERR_BAD_IMAGE, ERR_BAD_DEVICE, ERR_AMBIGUOUS_DEVICE. Changes nothing. */
+        int (*check_device)(SlotBackend *b, const char *id, const uint8_t *super, uint64_t size,
+                        Err **reterr);
+
+        /* What is on the device goes, and it is open for writing, by nobody else. Durable: a spare from the
+         * beginning to the end, until the slot in it is recorded. */
+        int (*claim_device)(SlotBackend *b, const char *id, const uint8_t *super, int *ret_fd,
+                        uint64_t *ret_size, Err **reterr);
+
+        /* The slot on a device that was written to, and the top of its tree, for as long as that descriptor is
+         * open. */
+        int (*open_device)(
+                        SlotBackend *b, const char *id, Slot *ret, int *ret_root_fd, Err **reterr);
+
         /* Waits until deleted slots gave their space back, at most @usec. -ETIMEDOUT is
          * harmless. */
         int (*reclaim)(SlotBackend *b, uint64_t usec, Err **reterr);

@@ -51,6 +51,7 @@ typedef struct Options {
         bool dry_run, no_arm, reboot, detach, reinstall, exit_code, in_place;
         const char *accept, *as, *progress, *retries, *reason, *lines, *manifest;
         bool allow_downgrade;
+        const char *sha256;
 
         /* image */
         bool passphrase;

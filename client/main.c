@@ -59,6 +59,18 @@ static const Option update_options[] = {
                 {0},
 };
 
+static const Option device_options[] = {
+                OPT_ARG('o', "output", output, "FILE",
+                                "Where an export goes; '-': standard output"),
+                OPT_ARG(0, "compress", compress, "WORD", "zstd or none (none)"),
+                OPT_ARG(0, "sha256", sha256, "DIGITS",
+                                "What is restored must have it (FILE.sha256)"),
+                OPT_ARG(0, "accept", accept, "VERSION",
+                                "Restore VERSION although it was rolled back or condemned"),
+                OPT_PROGRESS,
+                {0},
+};
+
 static const Verb verbs[] = {
                 {"Look", "status", "", "Show the machine: slots, next boot, problems", 0, 0,
                                 status_options, verb_status, offline_status},
@@ -83,6 +95,10 @@ static const Verb verbs[] = {
                                 verb_merge, offline_merge},
                 {NULL, "discard", "SLOT...", "Delete slots", 1, -1, job_options, verb_discard,
                                 offline_discard},
+                {NULL, "device", "export|restore ...",
+                                "Copy the device of a slot to a file, or back: 'export SLOT "
+                                "-o FILE', 'restore FILE SLOT'",
+                                2, 3, device_options, verb_device, offline_device},
                 {NULL, "pin", "SLOT...", "Keep slots whatever their age", 1, -1, job_options,
                                 verb_pin, offline_pin},
                 {NULL, "unpin", "SLOT...", "Let slots grow old again", 1, -1, job_options,

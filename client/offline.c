@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "client/offline.h"
+#include "client/device-files.h"
 #include "client/facts.h"
 #include "client/job.h"
 #include "client/show.h"
@@ -195,6 +196,25 @@ int offline_prune(Client *c, int argc _unused_, char *argv[] _unused_, Err **ret
 
 int offline_merge(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
         return change(c, order_new("merge", NULL, NULL), NULL, reterr);
+}
+
+int offline_device(Client *c, int argc, char *argv[], Err **reterr) {
+        _cleanup_(device_call_done) DeviceCall d = DEVICE_CALL_NONE;
+        json_object *o;
+        int r = device_call_open(c, argc, argv, &d, reterr);
+
+        if (r < 0)
+                return r;
+        o = order_new(d.restore ? "restore" : "export", "slot", d.slot);
+        if (o && d.restore) {
+                if ((d.sha256 && jset_str(o, "sha256", d.sha256) < 0) ||
+                                (c->opt.accept && jset_str(o, "accept", c->opt.accept) < 0))
+                        json_object_put(MOVE(o));
+        } else if (o && (jset_bool(o, "compress", d.compress) < 0 ||
+                                        jset_bool(o, "digest", true) < 0))
+                json_object_put(MOVE(o));
+        r = change(c, o, &(Image){.fd = d.fd, .manifest = d.digest}, reterr);
+        return r < 0 ? r : device_call_end(&d, r, reterr);
 }
 
 int offline_discard(Client *c, int argc, char *argv[], Err **reterr) {

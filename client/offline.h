@@ -13,6 +13,7 @@ int offline_rollback(Client *c, int argc, char *argv[], Err **reterr);
 int offline_mark(Client *c, int argc, char *argv[], Err **reterr);
 int offline_prune(Client *c, int argc, char *argv[], Err **reterr);
 int offline_merge(Client *c, int argc, char *argv[], Err **reterr);
+int offline_device(Client *c, int argc, char *argv[], Err **reterr);
 int offline_discard(Client *c, int argc, char *argv[], Err **reterr);
 int offline_pin(Client *c, int argc, char *argv[], Err **reterr);
 int offline_unpin(Client *c, int argc, char *argv[], Err **reterr);

@@ -20,6 +20,9 @@ int verb_discard(Client *c, int argc, char *argv[], Err **reterr);
 int verb_pin(Client *c, int argc, char *argv[], Err **reterr);
 int verb_unpin(Client *c, int argc, char *argv[], Err **reterr);
 
+/* device.c */
+int verb_device(Client *c, int argc, char *argv[], Err **reterr);
+
 /* transaction.c */
 int verb_begin(Client *c, int argc, char *argv[], Err **reterr);
 int verb_commit(Client *c, int argc, char *argv[], Err **reterr);

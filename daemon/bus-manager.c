@@ -157,6 +157,45 @@ static int on_merge(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         return end_call(&r, k);
 }
 
+/* Both take the file as an image is taken; what it is good for is the worker's question. */
+static int on_export(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+        static const CallOption options[] = {{"compress", 'b'}, {"digest", 'h'}, {NULL, 0}};
+        _cleanup_(request_freep) Request *r = NULL;
+        const char *slot;
+        int k, fd;
+
+        k = begin_call(userdata, call, JOB_EXPORT, API_ACTION_DEVICE, &r, e);
+        if (k >= 0)
+                k = sd_bus_message_read(call, "hs", &fd, &slot);
+        if (k >= 0)
+                k = call_target(r, fd, e);
+        if (k >= 0)
+                k = call_slot(r, slot, e);
+        if (k >= 0)
+                k = call_options(call, options, r, e);
+        return end_call(&r, k);
+}
+
+static int on_restore(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+        static const CallOption options[] = {{"sha256", 's'}, {"accept", 's'}, {NULL, 0}};
+        _cleanup_(request_freep) Request *r = NULL;
+        const char *slot;
+        int k, fd;
+
+        k = begin_call(userdata, call, JOB_RESTORE, API_ACTION_DEVICE, &r, e);
+        if (k >= 0)
+                k = sd_bus_message_read(call, "hs", &fd, &slot);
+        if (k >= 0)
+                k = call_image(r, fd, e);
+        if (k >= 0)
+                k = call_slot(r, slot, e);
+        if (k >= 0 && !*slot)
+                k = bus_error(e, ERR_INVALID_ARGUMENT, "the slot to overwrite must be named");
+        if (k >= 0)
+                k = call_options(call, options, r, e);
+        return end_call(&r, k);
+}
+
 static int on_discard(sd_bus_message *call, void *userdata, sd_bus_error *e) {
         _cleanup_(request_freep) Request *r = NULL;
         const char *slot;
@@ -262,6 +301,10 @@ static const sd_bus_vtable manager_vtable[] = {
                                 on_mark),
                 METHOD("Prune", ("a{sv}", options), ("t", id, "o", job), on_prune),
                 METHOD("Merge", ("a{sv}", options), ("t", id, "o", job), on_merge),
+                METHOD("Export", ("h", file, "s", slot, "a{sv}", options), ("t", id, "o", job),
+                                on_export),
+                METHOD("Restore", ("h", file, "s", slot, "a{sv}", options), ("t", id, "o", job),
+                                on_restore),
                 METHOD("Discard", ("s", slot), ("t", id, "o", job), on_discard),
                 METHOD("Pin", ("s", slot, "b", pinned), ("t", id, "o", job), on_pin),
                 SD_BUS_METHOD_WITH_ARGS("Check", SD_BUS_NO_ARGS, SD_BUS_RESULT("a(ssss)", findings),

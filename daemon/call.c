@@ -48,13 +48,15 @@ int call_bool(Request *r, const char *key, bool value, sd_bus_error *e) {
         return add(r, key, json_object_new_boolean(value), e);
 }
 
-static int copy_readable(int fd, const char *what, int *ret, sd_bus_error *e) {
+/* @wrong: the way of opening it that is of no use. */
+static int copy_open(int fd, const char *what, int wrong, int *ret, sd_bus_error *e) {
         int flags = fcntl(fd, F_GETFL), copy;
 
         if (flags < 0)
                 return sd_bus_error_set_errno(e, errno);
-        if ((flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
-                return bus_error(e, ERR_BAD_INPUT, "the %s was not opened for reading", what);
+        if ((flags & O_PATH) || (flags & O_ACCMODE) == wrong)
+                return bus_error(e, ERR_BAD_INPUT, "the %s was not opened for %s", what,
+                                wrong == O_WRONLY ? "reading" : "writing");
 
         copy = fcntl(fd, F_DUPFD_CLOEXEC, 5);
         if (copy < 0)
@@ -64,13 +66,23 @@ static int copy_readable(int fd, const char *what, int *ret, sd_bus_error *e) {
 }
 
 int call_image(Request *r, int fd, sd_bus_error *e) {
-        return copy_readable(fd, "image", &r->image, e);
+        return copy_open(fd, "image", O_WRONLY, &r->image, e);
 }
 
 int call_manifest(Request *r, int fd, sd_bus_error *e) {
-        int k = copy_readable(fd, "manifest", &r->manifest, e);
+        int k = copy_open(fd, "manifest", O_WRONLY, &r->manifest, e);
 
         return k < 0 ? k : call_bool(r, "manifest", true, e);
+}
+
+int call_target(Request *r, int fd, sd_bus_error *e) {
+        return copy_open(fd, "file", O_RDONLY, &r->image, e);
+}
+
+int call_digest(Request *r, int fd, sd_bus_error *e) {
+        int k = copy_open(fd, "digest", O_RDONLY, &r->manifest, e);
+
+        return k < 0 ? k : call_bool(r, "digest", true, e);
 }
 
 static int read_value(sd_bus_message *m, const CallOption *o, Request *r, sd_bus_error *e) {
@@ -102,7 +114,9 @@ static int read_value(sd_bus_message *m, const CallOption *o, Request *r, sd_bus
                 return k < 0 ? k : call_text(r, o->key, s, e);
         case 'h':
                 k = sd_bus_message_read(m, "v", "h", &b);
-                return k < 0 ? k : call_manifest(r, b, e);
+                if (k < 0)
+                        return k;
+                return str_eq(o->key, "digest") ? call_digest(r, b, e) : call_manifest(r, b, e);
         case 't':
                 k = sd_bus_message_read(m, "v", "t", &t);
                 return k < 0 ? k : add(r, o->key, json_object_new_uint64(t), e);

@@ -10,7 +10,7 @@
 
 typedef struct CallOption {
         const char *key; /* on the bus and in the order */
-        char type;       /* 'b', 's', 't', or 'h': the manifest */
+        char type;       /* 'b', 's', 't', or 'h': the manifest, or what takes a digest */
 } CallOption;
 
 /* Reads a{sv}. Keys that are not in @options (ended by a NULL key), keys given twice and values of another type are
@@ -26,3 +26,7 @@ int call_bool(Request *r, const char *key, bool value, sd_bus_error *e);
 /* A private copy of the descriptor, which must be readable; what it is is the worker's question. */
 int call_image(Request *r, int fd, sd_bus_error *e);
 int call_manifest(Request *r, int fd, sd_bus_error *e);
+
+/* The same of one that must be writable: it goes to the worker in the place of the image, or of the manifest. */
+int call_target(Request *r, int fd, sd_bus_error *e);
+int call_digest(Request *r, int fd, sd_bus_error *e);

@@ -26,6 +26,8 @@ static const char *const job_type_names[_JOB_TYPE_MAX] = {
                 [JOB_MARK] = "mark",
                 [JOB_PRUNE] = "prune",
                 [JOB_MERGE] = "merge",
+                [JOB_EXPORT] = "export",
+                [JOB_RESTORE] = "restore",
                 [JOB_DISCARD] = "discard",
                 [JOB_PIN] = "pin",
 };

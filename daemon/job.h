@@ -21,6 +21,8 @@ typedef enum JobType {
         JOB_MARK,
         JOB_PRUNE,
         JOB_MERGE,
+        JOB_EXPORT,
+        JOB_RESTORE,
         JOB_DISCARD,
         JOB_PIN,
         _JOB_TYPE_MAX,

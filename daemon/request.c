@@ -126,10 +126,11 @@ static void deny(Request *r, const char *why) {
                                 call, SD_BUS_ERROR_ACCESS_DENIED, "Access denied: %s", why);
 }
 
-/* An update lives on the bytes of its caller; the other jobs are short, and who starts them from a script leaves the bus
- * with the answer in his hand. */
+/* An update lives on the bytes of its caller, and he waits for those of an export; the other jobs are short, and who starts
+ * them from a script leaves the bus with the answer in his hand. */
 static bool goes_on(const Request *r, const Job *j) {
-        return r->detach || (j->ready && !r->at_end && j->type != JOB_UPDATE);
+        return r->detach || (j->ready && !r->at_end && j->type != JOB_UPDATE &&
+                                            j->type != JOB_EXPORT && j->type != JOB_RESTORE);
 }
 
 static void caller_gone(Request *r) {

@@ -180,6 +180,27 @@ static int run_merge(Work *w, Err **reterr) {
         return job_merge(&w->job, reterr);
 }
 
+static int run_export(Work *w, Err **reterr) {
+        const ExportOptions options = {
+                        .out_fd = WORKER_IMAGE_FD,
+                        .digest_fd = order_bool(w->order, "digest", false) ? WORKER_MANIFEST_FD
+                                                                           : -1,
+                        .compress = order_bool(w->order, "compress", false),
+        };
+
+        return job_export(&w->job, order_text(w->order, "slot"), &options, reterr);
+}
+
+static int run_restore(Work *w, Err **reterr) {
+        const RestoreOptions options = {
+                        .digest = json_text(w->order, "sha256"),
+                        .accept = json_text(w->order, "accept"),
+        };
+
+        return job_restore(
+                        &w->job, WORKER_IMAGE_FD, order_text(w->order, "slot"), &options, reterr);
+}
+
 static int run_discard(Work *w, Err **reterr) {
         return job_discard(&w->job, order_text(w->order, "slot"), reterr);
 }
@@ -212,6 +233,8 @@ static const struct {
                 {"mark", do_mark, false},
                 {"prune", run_prune, false},
                 {"merge", run_merge, false},
+                {"export", run_export, false},
+                {"restore", run_restore, true},
                 {"discard", run_discard, false},
                 {"pin", run_pin, false},
                 {"begin", do_begin, true},

@@ -18,4 +18,5 @@
 #define API_ACTION_MARK      "org.abupdate1.mark"
 #define API_ACTION_PRUNE     "org.abupdate1.prune"
 #define API_ACTION_MERGE     "org.abupdate1.merge"
+#define API_ACTION_DEVICE    "org.abupdate1.device"
 #define API_ACTION_CANCEL    "org.abupdate1.cancel"

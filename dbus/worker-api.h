@@ -15,6 +15,8 @@
  *   mark      slot ("" = booted), verdict good|bad, reason
  *   prune     -
  *   merge     -
+ *   export    slot, compress (bool), digest (bool: descriptor 5 takes the SHA-256); descriptor 4 is written to
+ *   restore   slot, sha256, accept
  *   discard   slot
  *   pin       slot, pinned (bool)
  *   begin     in-place (bool)

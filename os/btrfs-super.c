@@ -9,7 +9,7 @@
 #include "os/btrfs-super.h"
 #include "os/file.h"
 
-enum { SUPER_SIZE = 4096, COPIES = 3 };
+enum { COPIES = SUPER_COPIES };
 
 #define MAGIC         UINT64_C(0x4D5F53665248425F) /* "_BHRfS_M" */
 #define FLAG_SEED     (UINT64_C(1) << 32)
@@ -96,6 +96,37 @@ static int open_fresh(const char *device, Err **reterr) {
         return fd;
 }
 
+uint64_t super_offset(unsigned copy) {
+        return offsets[copy];
+}
+
+static void describe(const Block *b, BtrfsSuper *ret) {
+        *ret = (BtrfsSuper){
+                        .device_id = get(b, AT_DEVICE_ID),
+                        .num_devices = get(b, AT_NUM_DEVICES),
+                        .generation = get(b, AT_GENERATION),
+                        .total_bytes = get(b, AT_TOTAL),
+                        .used_bytes = get(b, AT_USED),
+                        .seed = get(b, AT_FLAGS) & FLAG_SEED,
+                        .log_tree = get(b, AT_LOG_ROOT) != 0,
+                        .renamed_fsid = get(b, AT_INCOMPAT) & INCOMPAT_FSID,
+                        .csum_type = csum_type(b),
+        };
+        memcpy(ret->fsid, b->bytes + AT_FSID, 16);
+        memcpy(ret->device_uuid, b->bytes + AT_DEVICE_UUID, 16);
+        memcpy(ret->label, b->bytes + AT_LABEL, sizeof(ret->label) - 1);
+}
+
+int super_parse(const uint8_t *block, BtrfsSuper *ret, Err **reterr) {
+        Block b;
+
+        memcpy(b.bytes, block, SUPER_SIZE);
+        if (!valid(&b, 0))
+                return err_new(reterr, ENODATA, "there is no valid Btrfs superblock in it");
+        describe(&b, ret);
+        return 0;
+}
+
 int super_read(const char *device, BtrfsSuper *ret, Err **reterr) {
         _cleanup_(fd_closep) int fd = open_fresh(device, reterr);
         Block b;
@@ -108,20 +139,7 @@ int super_read(const char *device, BtrfsSuper *ret, Err **reterr) {
                 return err_sys(reterr, r, "read the superblock of %s", device);
         if (r == 0)
                 return err_new(reterr, ENODATA, "%s has no valid Btrfs superblock", device);
-        *ret = (BtrfsSuper){
-                        .device_id = get(&b, AT_DEVICE_ID),
-                        .num_devices = get(&b, AT_NUM_DEVICES),
-                        .generation = get(&b, AT_GENERATION),
-                        .total_bytes = get(&b, AT_TOTAL),
-                        .used_bytes = get(&b, AT_USED),
-                        .seed = get(&b, AT_FLAGS) & FLAG_SEED,
-                        .log_tree = get(&b, AT_LOG_ROOT) != 0,
-                        .renamed_fsid = get(&b, AT_INCOMPAT) & INCOMPAT_FSID,
-                        .csum_type = csum_type(&b),
-        };
-        memcpy(ret->fsid, b.bytes + AT_FSID, 16);
-        memcpy(ret->device_uuid, b.bytes + AT_DEVICE_UUID, 16);
-        memcpy(ret->label, b.bytes + AT_LABEL, sizeof(ret->label) - 1);
+        describe(&b, ret);
         return 0;
 }
 
@@ -260,7 +278,8 @@ int super_wipe(int fd, Err **reterr) {
         return 0;
 }
 
-int super_find_twin(const BtrfsSuper *super, dev_t device, char **ret_path, Err **reterr) {
+static int find_other(const uint8_t fsid[16], uint64_t device_id, dev_t device, char **ret_path,
+                Err **reterr) {
         _cleanup_(fd_closep) int fd = dir_open_at(AT_FDCWD, "/sys/class/block", reterr);
         _cleanup_(strv_freep) char **names = NULL;
         int r = fd < 0 ? fd : dir_names(fd, &names, reterr);
@@ -277,11 +296,19 @@ int super_find_twin(const BtrfsSuper *super, dev_t device, char **ret_path, Err 
                 if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode) || st.st_rdev == device ||
                                 super_read(path, &other, NULL) < 0)
                         continue;
-                if (memcmp(other.fsid, super->fsid, 16) == 0 &&
-                                other.device_id == super->device_id) {
+                if (memcmp(other.fsid, fsid, 16) == 0 &&
+                                (device_id == 0 || other.device_id == device_id)) {
                         *ret_path = MOVE(path);
                         return 1;
                 }
         }
         return 0;
+}
+
+int super_find_twin(const BtrfsSuper *super, dev_t device, char **ret_path, Err **reterr) {
+        return find_other(super->fsid, super->device_id, device, ret_path, reterr);
+}
+
+int super_find_fsid(const uint8_t fsid[16], dev_t device, char **ret_path, Err **reterr) {
+        return find_other(fsid, /* device_id= any */ 0, device, ret_path, reterr);
 }

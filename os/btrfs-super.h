@@ -21,6 +21,14 @@ typedef struct BtrfsSuper {
         char label[256];
 } BtrfsSuper;
 
+enum { SUPER_SIZE = 4096, SUPER_COPIES = 3 };
+
+/* Where copy @copy lies on a device that is large enough for it. */
+uint64_t super_offset(unsigned copy);
+
+/* What the first superblock, of SUPER_SIZE bytes, says. -ENODATA where it is none. */
+int super_parse(const uint8_t *block, BtrfsSuper *ret, Err **reterr);
+
 /* The first superblock. -ENODATA where there is none, or its checksum is wrong. */
 int super_read(const char *device, BtrfsSuper *ret, Err **reterr);
 
@@ -38,6 +46,10 @@ int super_restore(const char *device, int dir_fd, const char *name, Err **reterr
  * it is set again. -EBUSY while the device is in use or a log waits, -EOPNOTSUPP for other checksums
  * than CRC-32C. Durable. */
 int super_set_seed(const char *device, bool seed, Err **reterr);
+
+/* Is there another block device than @device with a part of the file system @fsid, whatever its device id? 1 and its
+ * path, or 0. */
+int super_find_fsid(const uint8_t fsid[16], dev_t device, char **ret_path, Err **reterr);
 
 /* Overwrites every copy; @fd is open for writing. Not durable. */
 int super_wipe(int fd, Err **reterr);

@@ -83,9 +83,11 @@ def check_options(docs):
     source = read("daemon/bus-manager.c")
     problems = []
     for function, title in (("image_call", "Options of `Update` and `Plan`:"),
-                            ("on_begin", "Options of `Begin`:")):
+                            ("on_begin", "Options of `Begin`:"),
+                            ("on_export", "Options of `Export`:"),
+                            ("on_restore", "Options of `Restore`:")):
         body = source.split(f" {function}(", 1)[1].split("\n}\n", 1)[0]
-        code = dict(re.findall(r"\{\"([a-z-]+)\", '(\w)'\}", body))
+        code = dict(re.findall(r"\{\"([a-z0-9-]+)\", '(\w)'\}", body))
         found = {plain(r[0]): r[1] for r in rows(docs.split(title, 1)[1], "key")}
         problems += differ(f"option ({function})", code, found)
 

@@ -152,6 +152,21 @@ static int end_merge(Machine *m, const Facts *f, Outcome *ret, Err **reterr _unu
         return 0;
 }
 
+/* The record of the slot is the last thing it writes; the one from before is gone first. */
+static int end_restore(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
+        const Slot *s = slot_find(f->slots, m->journal->slot);
+        bool holds = s && slot_holds_version(s);
+        ErrKind kind;
+
+        *ret = holds && m->journal->phase == PHASE_PLACE ? OUTCOME_DONE : OUTCOME_BEFORE;
+        if (*ret == OUTCOME_DONE || !s || facts_protects(f, s, &kind))
+                return 0;
+        /* a version that was given up without its boot entry, or a kernel that came before its slot */
+        return holds                  ? discard_copy(m, s, reterr)
+               : m->boot->ops->forget ? m->boot->ops->forget(m->boot, s, reterr)
+                                      : 0;
+}
+
 static int end_other(
                 Machine *m _unused_, const Facts *f _unused_, Outcome *ret, Err **reterr _unused_) {
         *ret = OUTCOME_PARTLY;
@@ -170,6 +185,7 @@ static const struct {
                 {"abort", end_abort},
                 {"discard", end_discard},
                 {"merge", end_merge},
+                {"restore", end_restore},
                 {"prune", end_other},
                 {"pin", end_other},
 };

@@ -39,6 +39,24 @@ int job_mark_good(Job *j, const char *slot, Err **reterr);
 int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr);
 int job_prune(Job *j, Err **reterr);
 int job_merge(Job *j, Err **reterr);
+
+typedef struct ExportOptions {
+        int out_fd;    /* file, pipe or socket */
+        int digest_fd; /* gets the SHA-256 of the device as 64 digits; -1: nobody asks */
+        bool compress; /* with zstd */
+} ExportOptions;
+
+/* The device of the slot into a file; it must be sealed. */
+int job_export(Job *j, const char *slot, const ExportOptions *options, Err **reterr);
+
+typedef struct RestoreOptions {
+        const char *digest; /* SHA-256 that the image must have, 64 digits; NULL: nobody knows */
+        const char *accept; /* this version although it is refused; may be NULL */
+} RestoreOptions;
+
+/* What was exported onto the device of the slot that it came from, which nobody may need: staged, not armed. */
+int job_restore(Job *j, int fd, const char *slot, const RestoreOptions *options, Err **reterr);
+
 int job_discard(Job *j, const char *slot, Err **reterr);
 int job_pin(Job *j, const char *slot, bool pinned, Err **reterr);
 int job_begin_in_place(Job *j, Err **reterr);

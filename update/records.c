@@ -4,8 +4,9 @@
 
 #define HISTORY "history"
 #define REFUSED "refused"
+#define EXPORTS "exports"
 
-enum { FILE_MAX = 1024 * 1024, HISTORY_KEEP = 200, REFUSED_KEEP = 500 };
+enum { FILE_MAX = 1024 * 1024, HISTORY_KEEP = 200, REFUSED_KEEP = 500, EXPORTS_KEEP = 500 };
 
 const char *json_text(json_object *o, const char *key) {
         json_object *v = NULL;
@@ -113,13 +114,18 @@ int refused_read(int dir_fd, json_object **ret, Err **reterr) {
         return lines_read(dir_fd, REFUSED, ret, reterr);
 }
 
-static size_t refused_index(json_object *list, const char *version) {
+/* The first with that member, or the length. */
+static size_t index_of(json_object *list, const char *key, const char *value) {
         size_t n = json_object_array_length(list), i;
 
         for (i = 0; i < n; i++)
-                if (str_eq(json_text(json_object_array_get_idx(list, i), "version"), version))
+                if (str_eq(json_text(json_object_array_get_idx(list, i), key), value))
                         break;
         return i;
+}
+
+static size_t refused_index(json_object *list, const char *version) {
+        return index_of(list, "version", version);
 }
 
 const char *refused_reason(json_object *refused, const char *version) {
@@ -162,4 +168,30 @@ int refused_remove(int dir_fd, const char *version, Err **reterr) {
         json_object_array_del_idx(list, i, 1);
         r = lines_write(dir_fd, REFUSED, list, REFUSED_KEEP, reterr);
         return r < 0 ? err_add(reterr, r, "accept version %s again", version) : 0;
+}
+
+int exports_add(int dir_fd, const char *digest, const char *slot, const char *version,
+                Err **reterr) {
+        _cleanup_(json_freep) json_object *list = NULL, *entry = json_object_new_object();
+        int r = lines_read(dir_fd, EXPORTS, &list, reterr);
+
+        if (r < 0)
+                return r;
+        if (index_of(list, "sha256", digest) < json_object_array_length(list))
+                return 0;
+        if (!entry || json_put(entry, "sha256", json_object_new_string(digest)) < 0 ||
+                        json_put(entry, "slot", json_object_new_string(slot)) < 0 ||
+                        json_put(entry, "version", json_object_new_string(version)) < 0 ||
+                        json_put(entry, "time", json_object_new_uint64(now_realtime())) < 0 ||
+                        list_add(list, entry) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = lines_write(dir_fd, EXPORTS, list, EXPORTS_KEEP, reterr);
+        return r < 0 ? err_add(reterr, r, "remember the export of slot %s", slot) : 0;
+}
+
+bool exports_have(int dir_fd, const char *digest) {
+        _cleanup_(json_freep) json_object *list = NULL;
+
+        return lines_read(dir_fd, EXPORTS, &list, NULL) >= 0 &&
+               index_of(list, "sha256", digest) < json_object_array_length(list);
 }

@@ -33,6 +33,11 @@ int refused_read(int dir_fd, json_object **ret, Err **reterr);
 /* Why @version is refused, or NULL. Borrowed from @refused. */
 const char *refused_reason(json_object *refused, const char *version);
 
+/* Remembers that the device of a slot, with that SHA-256 in hex digits, was given away. Durable. Repeatable. */
+int exports_add(int dir_fd, const char *digest, const char *slot, const char *version,
+                Err **reterr);
+bool exports_have(int dir_fd, const char *digest);
+
 /* Refuses a version from now on / no more. Durable; old or new after a power cut. Repeatable. */
 int refused_add(int dir_fd, const char *version, const char *reason, Err **reterr);
 int refused_remove(int dir_fd, const char *version, Err **reterr);

@@ -12,8 +12,8 @@ from wire import CALL, BusError, Gone, Peer, Variant, pad, put
 INVALID_ARGS = "org.freedesktop.DBus.Error.InvalidArgs"
 UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
 UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
-METHODS = ["Update", "Plan", "Inspect", "Begin", "Commit", "Abort", "Rollback", "Mark", "Prune", "Merge", "Discard", "Pin",
-           "Check", "ListSlots", "ListJobs", "GetHistory"]
+METHODS = ["Update", "Plan", "Inspect", "Begin", "Commit", "Abort", "Rollback", "Mark", "Prune", "Merge", "Export",
+           "Restore", "Discard", "Pin", "Check", "ListSlots", "ListJobs", "GetHistory"]
 
 
 def settled(b, p):

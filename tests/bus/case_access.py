@@ -33,7 +33,7 @@ def test_nobody_may_change_nothing(build):
         b.script(update=RUNS)
         root, nobody = b.peer(), b.peer(NOBODY)
         seen = set()
-        fd = image()
+        fd = os.open("/dev/null", os.O_RDWR)
         for interface, name, types in methods(nobody, PATH):
             seen.add(name)
             if name in READERS:
@@ -120,10 +120,13 @@ def test_actions(build):
         for member, signature, args, action in (
                 ("Rollback", "sa{sv}", ["2", {}], "rollback"), ("Mark", "sss", ["2", "bad", "why"], "mark"),
                 ("Pin", "sb", ["2", True], "mark"), ("Prune", "a{sv}", [{}], "prune"), ("Discard", "s", ["2"], "prune"),
-                ("Merge", "a{sv}", [{}], "merge"),
+                ("Merge", "a{sv}", [{}], "merge"), ("Export", "hsa{sv}", [0, "2", {}], "device"),
+                ("Restore", "hsa{sv}", [0, "2", {}], "device"),
                 ("Begin", "a{sv}", [{}], "update"), ("Commit", "sa{sv}", ["t", {}], "update"),
                 ("Abort", "s", ["t"], "update")):
-            serial = post(p, member, signature, args)
+            fd = os.open("/dev/null", os.O_RDWR)
+            serial = post(p, member, signature, args, **({"fds": [fd]} if "h" in signature else {}))
+            os.close(fd)
             q = polkit.question()
             eq(q.body[1], f"{NAME}.{action}")
             if "2" in args:

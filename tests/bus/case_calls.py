@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 
 from harness import (ERR, JOB, MANAGER, NAME, PATH, SLOT, TOP, Bus, ended, eq, fails, get, get_all, image, listen,
                      manager, options, post, slot, update, world)
+from wire import Variant
 
 
 def test_properties(build):
@@ -124,6 +125,35 @@ def test_orders_of_short_calls(build):
             order, facts = b.orders()[-1]
             eq(order, {**want, "job": number})
             eq(facts["fds"], [0, 1, 2, 3])
+
+
+def test_export_and_restore(build):
+    """The file as descriptor 4, open the right way; what takes the digest as 5."""
+    with Bus(build) as b:
+        ends = [["ready"], ["world"], ["result", 0, "", "ok"]]
+        b.script(export=ends, restore=ends)
+        p = b.peer()
+        listen(p)
+        source, target = os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_WRONLY)
+        for member, opts, wanted, fds in (
+                ("Export", {}, {"type": "export", "slot": "1"}, [0, 1, 2, 3, 4]),
+                ("Export", options(compress=True), {"type": "export", "slot": "1", "compress": True}, [0, 1, 2, 3, 4]),
+                ("Export", {"digest": Variant("h", 0)}, {"type": "export", "slot": "1", "digest": True},
+                 [0, 1, 2, 3, 4, 5]),
+                ("Restore", options(sha256="0" * 64, accept="2.0"),
+                 {"type": "restore", "slot": "1", "sha256": "0" * 64, "accept": "2.0"}, [0, 1, 2, 3, 4])):
+            right, wrong = (target, source) if member == "Export" else (source, target)
+            number = manager(p, member, "hsa{sv}", [0, "1", opts], fds=[right])[0]
+            eq(ended(p, number)[2:4], [0, ""])
+            order, facts = b.orders(wanted["type"])[-1]
+            eq(order, {**wanted, "job": number})
+            eq(facts["fds"], fds)
+            fails("BadInput", manager, p, member, "hsa{sv}", [0, "1", opts], fds=[wrong])
+        fails("BadInput", manager, p, "Export", "hsa{sv}", [0, "1", {"digest": Variant("h", 1)}], fds=[target, source])
+        fails("InvalidArgument", manager, p, "Restore", "hsa{sv}", [0, "", {}], fds=[source])
+        fails("InvalidArgument", manager, p, "Export", "hsa{sv}", [0, "1", options(sha256="x")], fds=[target])
+        os.close(source)
+        os.close(target)
 
 
 def test_plan(build):
