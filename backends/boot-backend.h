@@ -64,6 +64,8 @@ struct BootBackend {
 extern const BootOps default_subvolume_boot_ops;
 extern const BootOps bls_boot_ops;
 extern const BootOps grub_boot_ops;
+extern const BootOps uboot_boot_ops;
+extern const BootOps exec_boot_ops;
 extern const BootOps none_boot_ops;
 
 int boot_backend_open(const World *w, BootBackend **ret, Err **reterr);

@@ -2,8 +2,8 @@
 #include "backends/boot-backend.h"
 
 static const SlotOps *const slot_backends[] = {&snapshot_slot_ops, &seed_slot_ops, &none_slot_ops};
-static const BootOps *const boot_backends[] = {
-                &default_subvolume_boot_ops, &bls_boot_ops, &grub_boot_ops, &none_boot_ops};
+static const BootOps *const boot_backends[] = {&default_subvolume_boot_ops, &bls_boot_ops,
+                &grub_boot_ops, &uboot_boot_ops, &exec_boot_ops, &none_boot_ops};
 
 int slot_backend_open(const World *w, SlotBackend **ret, Err **reterr) {
         for (size_t i = 0; i < ARRAY_SIZE(slot_backends); i++)

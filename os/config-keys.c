@@ -45,7 +45,8 @@ static int parse_backend(Config *c, const char *v) {
 
 static int parse_boot(Config *c, const char *v) {
         return parse_word(v,
-                        (const char *const[]){"default-subvolume", "bls", "grub", "none", NULL},
+                        (const char *const[]){"default-subvolume", "bls", "grub", "uboot", "exec",
+                                        "none", NULL},
                         &c->boot);
 }
 
@@ -223,6 +224,10 @@ static int parse_kernel_from(Config *c, const char *v) {
         return c->kernel_in_slot || str_eq(v, "partition") ? 0 : -EINVAL;
 }
 
+static int parse_program(Config *c, const char *v) {
+        return path_normal(v) && v[1] ? str_set(&c->program, v + 1) : -EINVAL;
+}
+
 static int parse_tries(Config *c, const char *v) {
         uint64_t n;
 
@@ -243,7 +248,7 @@ static int parse_check(Config *c, const char *v) {
 static const ConfigKey keys[] = {
                 {"Update", "Compatible", parse_compatible, "a name for this kind of machine"},
                 {"Update", "Backend", parse_backend, "snapshot, seed or none"},
-                {"Update", "Boot", parse_boot, "default-subvolume, bls, grub or none"},
+                {"Update", "Boot", parse_boot, "default-subvolume, bls, grub, uboot, exec or none"},
                 {"Update", "Verification", parse_verification, "signature or none"},
                 {"Update", "Threshold", parse_threshold, "a number from 1 to 16"},
                 {"Update", "Epoch", parse_epoch, "a number below 2^63"},
@@ -265,6 +270,7 @@ static const ConfigKey keys[] = {
                 {"Boot", "Entry", parse_entry, "a name of letters, digits, '-' and '_'"},
                 {"Boot", "Cmdline", parse_cmdline, "options for the kernel"},
                 {"Boot", "KernelFrom", parse_kernel_from, "partition or slot"},
+                {"Boot", "Program", parse_program, "an absolute path without '..'"},
                 {"Health", "Timeout", parse_health, "seconds, at most 86400; 0 waits for ever"},
                 {"Health", "CheckTimeout", parse_check, "seconds, at most 86400; 0 waits for ever"},
 };
@@ -322,6 +328,7 @@ Config *config_free(Config *c) {
                 devices_clear(c);
                 free(c->entry);
                 free(c->cmdline);
+                free(c->program);
                 free(c->compatible);
                 free(c->backend);
                 free(c->boot);

@@ -53,6 +53,7 @@ typedef struct Config {
         char *entry;         /* what the names of boot entries begin with */
         char *cmdline;       /* of a new slot; NULL: as the running system's */
         bool kernel_in_slot; /* KernelFrom=: the loader reads the kernel there, not from a copy */
+        char *program;       /* of Boot=exec, below the machine's root, no leading slash; or NULL */
         /* [Health] */
         uint64_t health_usec; /* Timeout=: of a boot until it is complete; 0: none */
         uint64_t check_usec;  /* CheckTimeout=: of one check; 0: none */

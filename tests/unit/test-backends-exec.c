@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Boot=exec: what the program is told, and what is made of its words. */
+#include <sys/stat.h>
+
+#include "tests/unit/folder.h"
+
+#include "backends/boot-backend.h"
+
+/* Says what is in the file "facts", notes how it was called, fails where it is told to. */
+static const char program[] = "#!/bin/sh\n"
+                              "cd \"${0%/*}\" || exit 1\n"
+                              "for word; do printf '<%s>' \"$word\" >>calls; done\n"
+                              "echo >>calls\n"
+                              "if [ \"$1\" = \"$(cat fail 2>/dev/null)\" ]; then\n"
+                              "        echo 'no such switch' >&2\n"
+                              "        exit 3\n"
+                              "fi\n"
+                              "case $1 in\n"
+                              "facts) cat facts ;;\n"
+                              "fits) [ -f \"$2/etc/here\" ] ;;\n"
+                              "esac\n";
+
+static Config config = {.program = (char *) "switch", .cmdline = (char *) "quiet"};
+static World world;
+static Slot slots[] = {
+                {.id = (char *) "1",
+                                .version = (char *) "1.0",
+                                .boot_options = (char *) "root=1",
+                                .booted = true},
+                {.id = (char *) "2",
+                                .version = (char *) "2 0",
+                                .boot_options = (char *) "root=2 rootflags=subvol=x"},
+};
+static const SlotList list = {ARRAY_SIZE(slots), slots};
+
+static BootBackend *machine(void) {
+        BootBackend *b = NULL;
+
+        put_file(dir_fd, "switch", program);
+        assert_int_equal(fchmodat(dir_fd, "switch", 0755, 0), 0);
+        world = (World){dir, dir_fd, &config};
+        assert_int_equal(exec_boot_ops.open(&world, &b, NULL), 0);
+        return b;
+}
+
+static void assert_calls(const char *wanted) {
+        _cleanup_(freep) char *calls = get_file(dir_fd, "calls");
+
+        assert_string_equal(calls, wanted);
+        assert_int_equal(unlinkat(dir_fd, "calls", 0), 0);
+}
+
+static void verbs(void **state _unused_) {
+        _cleanup_(boot_backend_closep) BootBackend *b = machine();
+        _cleanup_(freep) char *path = str_printf("<fits></proc/self/fd/%i>\n", dir_fd),
+                              *bring = str_printf("<bring><2></proc/self/fd/%i>\n", dir_fd);
+        Err *err = NULL;
+
+        assert_int_equal(b->ops->arm(b, &slots[1], 3, &slots[0], NULL), 0);
+        assert_calls("<arm><2><3><1><2 0><root=2 rootflags=subvol=x quiet>\n");
+        assert_int_equal(b->ops->arm(b, &slots[0], 0, NULL, NULL), 0);
+        assert_calls("<arm><1><0><><1.0><root=1 quiet>\n");
+        assert_int_equal(b->ops->bless(b, &slots[1], NULL), 0);
+        assert_calls("<bless><2>\n");
+        assert_int_equal(b->ops->forget(b, &slots[1], NULL), 0);
+        assert_calls("<forget><2>\n");
+        assert_int_equal(b->ops->follow(b, &slots[1], NULL), 0);
+        assert_calls("<follow><2><root=2 rootflags=subvol=x>\n");
+        assert_int_equal(b->ops->bring(b, &slots[1], dir_fd, NULL), 0);
+        assert_calls(bring);
+        assert_true(b->ops->fits(b, dir_fd, &err) < 0);
+        assert_story(&err, ERR_WRONG_LAYOUT, "fits of the boot program");
+        assert_calls(path);
+        put_file(dir_fd, "etc/here", "");
+        assert_int_equal(b->ops->fits(b, dir_fd, NULL), 0);
+        put_file(dir_fd, "fail", "arm");
+        assert_true(b->ops->arm(b, &slots[1], 3, &slots[0], &err) < 0);
+        assert_story(&err, ERR_FAILED, "no such switch");
+}
+
+static void facts(void **state _unused_) {
+        _cleanup_(boot_backend_closep) BootBackend *b = machine();
+        static const struct {
+                const char *says, *next, *trial;
+                int left;
+                const char *fallback, *exhausted, *problem;
+        } cases[] = {
+                        {"", NULL, NULL, -1, NULL, NULL, NULL},
+                        {"next=1\n", "1", NULL, -1, NULL, NULL, NULL},
+                        {"next=1", "1", NULL, -1, NULL, NULL, NULL},
+                        {"next=2\ntrial=2\ntries-left=0\nfallback=1\n", "2", "2", 0, "1", NULL,
+                                        NULL},
+                        {"next=1\nexhausted=9\nproblem=no flash\n", "1", NULL, -1, NULL, "9",
+                                        "no flash"},
+                        {"next=9\ntrial=9\ntries-left=2\nfallback=8\n", NULL, NULL, -1, NULL, NULL,
+                                        NULL},
+        };
+        static const char *const wrong[] = {"next\n", "tries-left=\n", "tries-left=-1\n",
+                        "tries-left=100\n", "Next=1\n", "next=1\n=\n"};
+
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_(boot_facts_done) BootFacts f = {0};
+
+                put_file(dir_fd, "facts", cases[i].says);
+                assert_int_equal(b->ops->facts(b, &list, &f, NULL), 0);
+                assert_true(str_eq(f.next, cases[i].next));
+                assert_int_equal(f.next_known, cases[i].next != NULL);
+                assert_true(str_eq(f.trial, cases[i].trial));
+                assert_int_equal(f.tries_left, cases[i].left);
+                assert_true(str_eq(f.fallback, cases[i].fallback));
+                assert_true(str_eq(f.exhausted, cases[i].exhausted));
+                assert_true(str_eq(f.problem, cases[i].problem));
+                assert_calls("<facts><1>\n");
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+                _cleanup_(boot_facts_done) BootFacts f = {0};
+                Err *err = NULL;
+
+                put_file(dir_fd, "facts", wrong[i]);
+                assert_true(b->ops->facts(b, &list, &f, &err) < 0);
+                assert_story(&err, ERR_FAILED, "means nothing");
+        }
+}
+
+static void no_program(void **state _unused_) {
+        const Config none = {0};
+        const World w = {dir, dir_fd, &none};
+        BootBackend *b = NULL;
+        Err *err = NULL;
+
+        assert_true(exec_boot_ops.open(&w, &b, &err) < 0);
+        assert_story(&err, ERR_BAD_CONFIG, "needs Program=");
+        assert_null(b);
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                        IN_FOLDER(verbs),
+                        IN_FOLDER(facts),
+                        IN_FOLDER(no_program),
+        };
+
+        return cmocka_run_group_tests_name("backends/exec", tests, NULL, NULL);
+}
