@@ -30,6 +30,8 @@ typedef struct Codec {
 struct Decompressor {
         const Codec *codec;
         bool between; /* a frame has ended and no byte of another was seen */
+        uint64_t taken, given;
+        FrameStart frame;
         ZSTD_DCtx *zstd;
         lzma_stream xz;
         z_stream gzip;
@@ -202,6 +204,10 @@ Decompressor *decompressor_free(Decompressor *d) {
         return NULL;
 }
 
+FrameStart decompressor_frame(const Decompressor *d) {
+        return d->frame;
+}
+
 int decompressor_run(Decompressor *d, const uint8_t **in, size_t *in_size, bool last, uint8_t *out,
                 size_t out_size, size_t *ret, Err **reterr) {
         uint8_t *at = out;
@@ -216,7 +222,11 @@ int decompressor_run(Decompressor *d, const uint8_t **in, size_t *in_size, bool 
                 r = d->codec->step(d, in, in_size, last, &at, &left, reterr);
                 if (r < 0)
                         return r;
+                d->taken += in_before - *in_size;
+                d->given += left_before - left;
                 d->between = r == STEP_FRAME_END;
+                if (d->between)
+                        d->frame = (FrameStart){d->taken, d->given};
                 if (!d->between && *in_size == in_before && left == left_before) {
                         if (last && *in_size == 0)
                                 return err_kind(reterr, ERR_TRUNCATED, -EBADMSG,

@@ -31,6 +31,13 @@ int decompressor_new(Compression c, Decompressor **ret, Err **reterr);
 Decompressor *decompressor_free(Decompressor *d);
 DEFINE_CLEANUP(Decompressor, decompressor_free)
 
+/* Where the last frame begins that has begun: unpacking may begin anew there. In bytes of what was taken and given. */
+typedef struct FrameStart {
+        uint64_t in, out;
+} FrameStart;
+
+FrameStart decompressor_frame(const Decompressor *d);
+
 /* Takes from *@in (advanced, *@in_size reduced), gives up to @out_size bytes to @out, number in *@ret. With @last no
  * input follows this: then *@ret below @out_size means the end, and an unfinished frame is ERR_TRUNCATED.
  * Errors: -EBADMSG (ERR_BAD_STREAM), -EFBIG (ERR_NOT_SUPPORTED) for a window that is too large, -ENOMEM. */

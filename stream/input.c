@@ -1,47 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <time.h>
 
-#include "stream/decompress.h"
-#include "stream/input.h"
-#include "stream/source.h"
-#include "stream/verify.h"
+#include "stream/input-internal.h"
 
-#define BLOCKS    6u /* four can be held by files that wait for their writer */
 #define TICK_USEC (200 * UINT64_C(1000))
 #define LEAVE_USEC                                                                                 \
         (2 * USEC_PER_SEC) /* what a thread that hangs in read() gets before it is left behind */
 #define STRIDE     (INPUT_HEADROOM + INPUT_BLOCK_SIZE)
-#define ARENA_SIZE ((size_t) BLOCKS * STRIDE)
-
-struct Input {
-        InputArgs args;
-        Source source;
-        Verifier *verifier;
-        Compression compression; /* that was signed; _COMPRESSION_INVALID: any */
-        uint64_t plain_max;      /* unpacked bytes that were signed; 0: any */
-        uint64_t plain;          /* unpacked so far */
-        int stop_fd;
-        uint8_t *arena;
-        uint8_t *packed; /* INPUT_BLOCK_SIZE compressed bytes, where the image is compressed */
-        Block blocks[BLOCKS];
-
-        pthread_t thread;
-        pthread_mutex_t lock;
-        pthread_cond_t changed;
-        unsigned filled; /* blocks that the thread has filled so far */
-        unsigned taken;  /* blocks that were handed out so far */
-        bool ended;      /* nothing follows the filled blocks but @result */
-        bool finished;   /* the thread does not touch this any more */
-        bool stopping;
-        int result;
-        Err *err;
-
-        uint64_t next_tick; /* the caller's thread only */
-};
+#define ARENA_SIZE ((size_t) INPUT_BLOCKS * STRIDE)
 
 static void deadline_in(struct timespec *ts, uint64_t usec) {
         uint64_t nsec;
@@ -52,12 +21,11 @@ static void deadline_in(struct timespec *ts, uint64_t usec) {
         ts->tv_nsec = (long) (nsec % 1000000000);
 }
 
-/* Waits until the block that comes next is free again. NULL: the input is being closed. */
-static Block *next_free(Input *in) {
+Block *input_next_free(Input *in) {
         Block *b;
 
         pthread_mutex_lock(&in->lock);
-        b = &in->blocks[in->filled % BLOCKS];
+        b = &in->blocks[in->filled % INPUT_BLOCKS];
         while (!in->stopping && atomic_load(&b->refs) > 0)
                 pthread_cond_wait(&in->changed, &in->lock);
         if (in->stopping)
@@ -67,7 +35,7 @@ static Block *next_free(Input *in) {
         return b;
 }
 
-static void hand_over(Input *in, Block *b, size_t size) {
+void input_hand_over(Input *in, Block *b, size_t size) {
         pthread_mutex_lock(&in->lock);
         b->size = size;
         atomic_store(&b->refs, 1);
@@ -76,135 +44,12 @@ static void hand_over(Input *in, Block *b, size_t size) {
         pthread_mutex_unlock(&in->lock);
 }
 
-/* Reads one chunk whole into @buf and has it verified before anything of it is looked at. NULL at the end of the image. */
-static int read_chunk(Input *in, uint8_t *buf, const Chunk **ret, Err **reterr) {
-        int r = verifier_next(in->verifier, &in->source, buf, ret, reterr);
-
-        if (r == 0)
-                *ret = NULL;
-        if (r <= 0 || !in->args.chunk)
-                return r < 0 ? r : 0;
-        return in->args.chunk(in->args.userdata, chunk_data(*ret), chunk_size(*ret), reterr);
-}
-
-/* A bomb ends where the maker's own stream would have ended. */
-static int hand_over_plain(Input *in, Block *b, size_t size, Err **reterr) {
-        if (in->plain_max > 0 && size > in->plain_max - in->plain)
-                return err_kind(reterr, ERR_LIMIT_EXCEEDED, -EFBIG,
-                                "The image unpacks to more than the %" PRIu64
-                                " bytes that were signed",
-                                in->plain_max);
-        in->plain += size;
-        hand_over(in, b, size);
-        return 0;
-}
-
-static int check_end(const Input *in, Err **reterr) {
-        if (in->plain_max == 0 || in->plain == in->plain_max)
-                return 0;
-        return err_kind(reterr, ERR_TRUNCATED, -EBADMSG,
-                        "The image unpacks to %" PRIu64 " bytes, and %" PRIu64 " were signed",
-                        in->plain, in->plain_max);
-}
-
-/* @c lies in @b. */
-static int run_plain(Input *in, Block *b, const Chunk *c, Err **reterr) {
-        int r;
-
-        while (c) {
-                r = hand_over_plain(in, b, chunk_size(c), reterr);
-                if (r < 0)
-                        return r;
-                b = next_free(in);
-                if (!b)
-                        return -ECANCELED;
-                r = read_chunk(in, b->data, &c, reterr);
-                if (r < 0)
-                        return r;
-        }
-        return check_end(in, reterr);
-}
-
-/* @c lies in @b, which takes what comes out: it moves first. */
-static int run_packed(Input *in, Compression compression, Block *b, const Chunk *c, Err **reterr) {
-        _cleanup_(decompressor_freep) Decompressor *d = NULL;
-        size_t size = chunk_size(c);
-        const uint8_t *at;
-        bool last = false;
-        int r;
-
-        in->packed = malloc(INPUT_BLOCK_SIZE);
-        if (!in->packed)
-                return err_sys(reterr, -ENOMEM, "Cannot unpack the image");
-        at = memcpy(in->packed, chunk_data(c), size);
-
-        r = decompressor_new(compression, &d, reterr);
-        if (r < 0)
-                return r;
-
-        for (size_t have = 0;;) {
-                size_t n;
-
-                r = decompressor_run(d, &at, &size, last, b->data + have, INPUT_BLOCK_SIZE - have,
-                                &n, reterr);
-                if (r < 0)
-                        return r;
-                have += n;
-                if (have == INPUT_BLOCK_SIZE || (last && n == 0 && have > 0)) {
-                        r = hand_over_plain(in, b, have, reterr);
-                        if (r < 0)
-                                return r;
-                        b = next_free(in);
-                        if (!b)
-                                return -ECANCELED;
-                        have = 0;
-                        continue;
-                }
-                if (last && n == 0)
-                        return check_end(in, reterr);
-                if (size == 0 && !last) {
-                        r = read_chunk(in, in->packed, &c, reterr);
-                        if (r < 0)
-                                return r;
-                        last = !c;
-                        if (c) {
-                                at = chunk_data(c);
-                                size = chunk_size(c);
-                        }
-                }
-        }
-}
-
-static int run(Input *in, Err **reterr) {
-        Compression compression;
-        const Chunk *c;
-        Block *b;
-        int r;
-
-        b = next_free(in);
-        if (!b)
-                return -ECANCELED;
-        r = read_chunk(in, b->data, &c, reterr);
-        if (r < 0 || !c)
-                return r;
-        compression = in->args.raw ? COMPRESSION_NONE
-                                   : compression_detect(chunk_data(c), chunk_size(c));
-        if (in->compression != _COMPRESSION_INVALID && in->compression != compression)
-                return err_kind(reterr, ERR_BAD_STREAM, -EBADMSG,
-                                "The image is packed with %s, and its manifest says %s",
-                                compression_to_string(compression),
-                                compression_to_string(in->compression));
-        if (compression == COMPRESSION_NONE)
-                return run_plain(in, b, c, reterr);
-        return run_packed(in, compression, b, c, reterr);
-}
-
 static void *input_thread(void *userdata) {
         Input *in = userdata;
         Err *e = NULL;
         int r;
 
-        r = run(in, &e);
+        r = input_fill(in, &e);
 
         pthread_mutex_lock(&in->lock);
         in->result = r;
@@ -258,6 +103,7 @@ int input_new(const InputArgs *args, Input **ret, Err **reterr) {
         in->args.manifest = NULL;
         in->compression = args->manifest ? args->manifest->compression : _COMPRESSION_INVALID;
         in->plain_max = args->manifest ? args->manifest->stream_size : 0;
+        in->plain = args->start.plain;
         pthread_mutex_init(&in->lock, NULL);
         pthread_condattr_init(&attr);
         pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -271,7 +117,8 @@ int input_new(const InputArgs *args, Input **ret, Err **reterr) {
         if (r < 0)
                 return r;
 
-        r = verifier_new(args->manifest, &in->verifier, reterr);
+        r = verifier_new(args->manifest, args->start.input / MANIFEST_CHUNK_SIZE, &in->verifier,
+                        reterr);
         if (r < 0)
                 return r;
 
@@ -280,7 +127,7 @@ int input_new(const InputArgs *args, Input **ret, Err **reterr) {
                 return err_sys(reterr, -ENOMEM, "Cannot read the image");
         in->arena = arena;
         (void) madvise(arena, ARENA_SIZE, MADV_HUGEPAGE); /* a wish: fewer page faults */
-        for (unsigned i = 0; i < BLOCKS; i++) {
+        for (unsigned i = 0; i < INPUT_BLOCKS; i++) {
                 in->blocks[i].data = in->arena + (size_t) i * STRIDE + INPUT_HEADROOM;
                 in->blocks[i].owner = in;
         }
@@ -364,7 +211,7 @@ int input_next(Input *in, Block **ret, Err **reterr) {
                         if (pthread_cond_timedwait(&in->changed, &in->lock, &deadline) == ETIMEDOUT)
                                 break;
                 if (in->filled != in->taken)
-                        b = &in->blocks[in->taken++ % BLOCKS];
+                        b = &in->blocks[in->taken++ % INPUT_BLOCKS];
                 else if (in->ended) {
                         ended = true;
                         r = in->result;

@@ -15,16 +15,24 @@ typedef struct Input Input;
 
 typedef struct Block Block;
 
+/* What lies from byte @input of the image on unpacks, on its own, to byte @plain of the stream and what follows. */
+typedef struct Restart {
+        uint64_t input, plain;
+} Restart;
+
 struct Block {
         uint8_t *data; /* INPUT_HEADROOM bytes in front of it are the reader's */
         size_t size;
         atomic_uint refs;
-        Input *owner; /* NULL: does not belong to a ring */
+        Restart restart; /* the last place from which this block can be had again */
+        Input *owner;    /* NULL: does not belong to a ring */
 };
 
 typedef struct InputArgs {
         int fd;
         const Manifest *manifest; /* what must come; only until input_new() returns. NULL: anything may */
+        uint64_t at;              /* byte of the image that @fd stands at */
+        Restart start;            /* read from there on; only with a manifest */
         bool raw;                 /* not an image: packed bytes stay as they are */
         uint64_t stall_usec; /* 0: never */
         void *userdata;

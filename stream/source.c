@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <sys/stat.h>
 
@@ -61,6 +62,33 @@ static int source_wait(Source *s, Err **reterr) {
                 if (fds[1].revents || !s->polls)
                         return 0;
         }
+}
+
+int source_skip(Source *s, uint64_t at, uint64_t to, void *buf, size_t size, Err **reterr) {
+        if (at > to)
+                return err_kind(reterr, ERR_CONFLICT, -ESPIPE,
+                                "The image was handed over from byte %" PRIu64
+                                " on, and it is needed from byte %" PRIu64 " on",
+                                at, to);
+        if (!s->polls) {
+                if (to > at && lseek(s->fd, (off_t) (to - at), SEEK_CUR) < 0)
+                        return err_kind(reterr, ERR_BAD_INPUT, -errno,
+                                        "Cannot go on in the image: %s", strerror(errno));
+                at = to;
+        }
+        while (at < to) {
+                size_t n;
+                int r = source_read(s, buf, to - at < size ? (size_t) (to - at) : size, &n, reterr);
+
+                if (r < 0)
+                        return r;
+                if (n == 0)
+                        return err_kind(reterr, ERR_TRUNCATED, -EBADMSG,
+                                        "The image ends early, after %" PRIu64 " bytes", at);
+                at += n;
+        }
+        atomic_store(&s->bytes, to);
+        return 0;
 }
 
 int source_read(Source *s, void *buf, size_t size, size_t *ret, Err **reterr) {

@@ -11,12 +11,16 @@ typedef struct Source {
         int fd;      /* borrowed */
         int stop_fd; /* readable: somebody wants the read to end (-ECANCELED); borrowed, -1: nobody */
         bool polls;                 /* pipe or socket: wait in poll(), not in read() */
-        _Atomic uint64_t bytes;     /* read so far */
+        _Atomic uint64_t bytes;     /* of the image, up to where the next read begins */
         _Atomic uint64_t last_usec; /* when the last byte came, CLOCK_MONOTONIC */
 } Source;
 
 /* Checks that @fd can be read as an image. Errors: -EBADF, -EISDIR, -EINVAL, all ERR_BAD_INPUT. */
 int source_init(Source *s, int fd, int stop_fd, Err **reterr);
+
+/* Goes on to byte @to of the image, from the one that @fd stands at: seeks in a file, reads the rest of others past, into
+ * @buf. Before the first source_read(). -ESPIPE (ERR_CONFLICT) where that lies behind already. */
+int source_skip(Source *s, uint64_t at, uint64_t to, void *buf, size_t size, Err **reterr);
 
 /* Fills @buf whole unless the input ends; *@ret is the number of bytes, 0 at the end. */
 int source_read(Source *s, void *buf, size_t size, size_t *ret, Err **reterr);

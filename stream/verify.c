@@ -28,11 +28,12 @@ size_t chunk_size(const Chunk *c) {
         return c->size;
 }
 
-int verifier_new(const Manifest *manifest, Verifier **ret, Err **reterr) {
+int verifier_new(const Manifest *manifest, uint64_t first, Verifier **ret, Err **reterr) {
         _cleanup_(verifier_freep) Verifier *v = calloc(1, sizeof(*v));
 
         if (!v)
                 return err_new(reterr, ENOMEM, "out of memory");
+        v->passed = first;
         if (manifest) {
                 v->checks = true;
                 v->payload_size = manifest->payload_size;
@@ -74,7 +75,7 @@ static int check(Verifier *v, const uint8_t *data, size_t size, Err **reterr) {
         uint8_t digest[EVP_MAX_MD_SIZE];
         unsigned n = 0;
 
-        if (v->passed == v->n_chunks)
+        if (v->passed >= v->n_chunks)
                 return size == 0 ? 0
                                  : err_kind(reterr, ERR_BAD_IMAGE, -EBADMSG,
                                                    "the image goes on after the %" PRIu64

@@ -14,9 +14,9 @@ typedef struct Chunk Chunk;
 const uint8_t *chunk_data(const Chunk *c);
 size_t chunk_size(const Chunk *c);
 
-/* Checks against @manifest, of which nothing is kept; NULL where the configuration asks for no verification: then every
+/* Checks against @manifest, from chunk @first on; nothing of it is kept; NULL where the configuration asks for no verification: then every
  * chunk passes. */
-int verifier_new(const Manifest *manifest, Verifier **ret, Err **reterr);
+int verifier_new(const Manifest *manifest, uint64_t first, Verifier **ret, Err **reterr);
 Verifier *verifier_free(Verifier *v);
 DEFINE_CLEANUP(Verifier, verifier_free)
 
@@ -25,5 +25,5 @@ DEFINE_CLEANUP(Verifier, verifier_free)
  * bytes behind the last, ERR_TRUNCATED for an image that ends early (all -EBADMSG), those of source_read(). */
 int verifier_next(Verifier *v, Source *source, uint8_t *buf, const Chunk **ret, Err **reterr);
 
-/* Chunks that have passed. */
+/* Chunks that have passed, those before the first among them. */
 uint64_t verifier_passed(const Verifier *v);

@@ -117,7 +117,7 @@ static void b22_flipped_bits(void **state _unused_) {
                 int r;
 
                 assert_int_equal(source_init(&source, fd, -1, NULL), 0);
-                assert_int_equal(verifier_new(m, &v, NULL), 0);
+                assert_int_equal(verifier_new(m, 0, &v, NULL), 0);
                 while ((r = verifier_next(v, &source, buf, &c, &e)) > 0)
                         ;
                 if (r == 0)
