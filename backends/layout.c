@@ -205,6 +205,19 @@ int layout_discard(const Layout *l, const char *const ids[], Err **reterr) {
         return r < 0 ? r : fs_sync(l->top_fd, reterr);
 }
 
+int layout_kept(const Layout *l, bool make, int *ret_fd, Err **reterr) {
+        _cleanup_(fd_closep) int home = dir_open_at(l->top_fd, LAYOUT_HOME, reterr);
+        int r = home;
+
+        if (r >= 0)
+                r = make ? make_and_open(home, "kept", 0700, reterr)
+                         : dir_open_at(home, "kept", reterr);
+        if (r < 0)
+                return err_add(reterr, r, "open what was received before");
+        *ret_fd = r;
+        return 0;
+}
+
 int layout_clean(const Layout *l, unsigned *ret_count, Err **reterr) {
         _cleanup_(strv_freep) char **names = NULL;
         unsigned count = 0;

@@ -37,4 +37,5 @@ int layout_build(const Layout *l, const char *job, const Slot *draft, int *ret_r
 int layout_place(const Layout *l, const char *job, const Slot *draft, Err **reterr);
 int layout_record(const Layout *l, const Slot *slot, Err **reterr);
 int layout_discard(const Layout *l, const char *const ids[], Err **reterr);
+int layout_kept(const Layout *l, bool make, int *ret_fd, Err **reterr);
 int layout_clean(const Layout *l, unsigned *ret_count, Err **reterr);

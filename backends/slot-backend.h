@@ -55,6 +55,10 @@ typedef struct SlotOps {
          * received UUID or UUID. New descriptor. ERR_PARENT_MISSING names what is here. */
         int (*find_base)(SlotBackend *b, const uint8_t uuid[16], int *ret_fd, Err **reterr);
 
+        /* The directory for what an update that was cut off has received: on the file system of the quarantines, outside of
+         * them. New descriptor; -ENOENT where it is absent and @make is false. */
+        int (*kept)(SlotBackend *b, bool make, int *ret_fd, Err **reterr);
+
         /* Instead of receiving: the quarantine's image becomes a copy of the booted slot. */
         int (*copy_booted)(SlotBackend *b, const char *job, Err **reterr);
 

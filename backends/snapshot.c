@@ -127,6 +127,10 @@ static int snapshot_find_base(SlotBackend *b, const uint8_t uuid[16], int *ret_f
         return layout_find_base(&to_snapshot(b)->layout, uuid, ret_fd, reterr);
 }
 
+static int snapshot_kept(SlotBackend *b, bool make, int *ret_fd, Err **reterr) {
+        return layout_kept(&to_snapshot(b)->layout, make, ret_fd, reterr);
+}
+
 static int snapshot_copy_booted(SlotBackend *b, const char *job, Err **reterr) {
         _cleanup_(slot_list_freep) SlotList *list = NULL;
         _cleanup_(fd_closep) int image_fd = -1;
@@ -179,6 +183,7 @@ const SlotOps snapshot_slot_ops = {
                 .space = snapshot_space,
                 .prepare = snapshot_prepare,
                 .find_base = snapshot_find_base,
+                .kept = snapshot_kept,
                 .copy_booted = snapshot_copy_booted,
                 .build = snapshot_build,
                 .place = snapshot_place,

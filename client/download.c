@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -21,13 +22,14 @@ struct Download {
         uint64_t size;
 };
 
-static _Noreturn void exec_fetch(
-                const char *url, unsigned retries, int out_fd, int news_fd, pid_t parent) {
-        char path[4096], number[16];
+static _Noreturn void exec_fetch(const char *url, unsigned retries, uint64_t offset, int out_fd,
+                int news_fd, pid_t parent) {
+        char path[4096], number[16], from[24];
         ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - sizeof(FETCH_PROGRAM));
         char *slash;
 
         snprintf(number, sizeof(number), "%u", retries);
+        snprintf(from, sizeof(from), "%" PRIu64, offset);
         /* Ctrl-C goes to the whole terminal; what to do about it is decided in one place, and that is not here */
         (void) signal(SIGINT, SIG_IGN);
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
@@ -39,9 +41,9 @@ static _Noreturn void exec_fetch(
         if (slash) {
                 /* beside abctl: a build tree */
                 memcpy(slash + 1, FETCH_PROGRAM, sizeof(FETCH_PROGRAM));
-                execl(path, FETCH_PROGRAM, url, number, NULL);
+                execl(path, FETCH_PROGRAM, url, number, from, NULL);
         }
-        execl(ABUPDATE_LIBEXECDIR "/" FETCH_PROGRAM, FETCH_PROGRAM, url, number, NULL);
+        execl(ABUPDATE_LIBEXECDIR "/" FETCH_PROGRAM, FETCH_PROGRAM, url, number, from, NULL);
         dprintf(FETCH_NEWS_FD, "failed Failed Cannot start " FETCH_PROGRAM ": %s\n",
                         strerror(errno));
         _exit(EXIT_FAILURE);
@@ -59,7 +61,8 @@ static int pipe_far(int ret[2]) {
         return ret[0] < 0 || ret[1] < 0 ? -EMFILE : 0;
 }
 
-static int start_child(Download *d, const char *url, unsigned retries, Err **reterr) {
+static int start_child(
+                Download *d, const char *url, unsigned retries, uint64_t offset, Err **reterr) {
         int data[2] = {-1, -1}, news[2] = {-1, -1}, r;
         pid_t self = getpid();
 
@@ -74,7 +77,7 @@ static int start_child(Download *d, const char *url, unsigned retries, Err **ret
         d->news = fdopen(news[0], "re");
         d->child = fork();
         if (d->child == 0)
-                exec_fetch(url, retries, d->write_fd, news[1], self);
+                exec_fetch(url, retries, offset, d->write_fd, news[1], self);
         fd_close(news[1]);
         if (!d->news || d->child < 0)
                 return err_sys(reterr, errno, "Cannot load %s", url);
@@ -123,14 +126,15 @@ DownloadStep download_step(Download *d, char **ret_note, Err **reterr) {
         return DOWNLOAD_ENDED;
 }
 
-int download_start(const char *url, unsigned retries, Download **ret, Err **reterr) {
+int download_start(
+                const char *url, unsigned retries, uint64_t offset, Download **ret, Err **reterr) {
         _cleanup_(download_freep) Download *d = calloc(1, sizeof(*d));
         int r;
 
         if (!d)
                 return err_sys(reterr, ENOMEM, "Cannot load %s", url);
         *d = (Download){.read_fd = -1, .write_fd = -1};
-        r = start_child(d, url, retries, reterr);
+        r = start_child(d, url, retries, offset, reterr);
         if (r < 0)
                 return r;
         while (!d->name) {

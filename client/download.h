@@ -13,9 +13,10 @@ typedef enum DownloadStep {
         DOWNLOAD_FAILED, /* the pipe is not at its end: its reader still waits */
 } DownloadStep;
 
-/* Starts to load @url (http, https, file) and waits until the first byte is there. A broken connection is continued
- * @retries times in a row at most; the count begins anew with each byte. */
-int download_start(const char *url, unsigned retries, Download **ret, Err **reterr);
+/* Starts to load @url (http, https, file), from byte @offset on, and waits until the first byte is there. A broken
+ * connection is continued @retries times in a row at most; the count begins anew with each byte. */
+int download_start(
+                const char *url, unsigned retries, uint64_t offset, Download **ret, Err **reterr);
 
 /* Ends the child where it still runs. After DOWNLOAD_FAILED this is what ends the pipe. */
 Download *download_free(Download *d);

@@ -45,6 +45,8 @@ static int first_response(Fetch *f) {
         (void) curl_easy_getinfo(f->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
         (void) curl_easy_getinfo(f->curl, CURLINFO_EFFECTIVE_URL, &source);
         f->total = length > 0 ? (uint64_t) length : 0;
+        if (f->done > 0 && f->local)
+                f->total = 0; /* it says what is left */
         /* a weak tag promises the same meaning, not the same bytes */
         if (etag && *etag == '"' && str_set(&f->etag, etag) < 0)
                 return -ENOMEM;
@@ -89,6 +91,16 @@ static int continued_response(Fetch *f) {
         return 0;
 }
 
+/* The first thing that is wanted is not the first byte. */
+static int first_range(Fetch *f) {
+        int r = first_response(f);
+
+        if (r < 0)
+                return r;
+        f->total = 0; /* that was the length of the rest */
+        return continued_response(f);
+}
+
 /* The whole file although we asked for its rest: either it is another one, or the server knows no ranges. */
 static int whole_again(Fetch *f) {
         const char *etag = header(f, "ETag"), *modified = header(f, "Last-Modified");
@@ -112,7 +124,12 @@ int fetch_check_response(Fetch *f) {
                 return 0;
         if (code == HTTP_OK && !f->started) {
                 f->checked = true;
+                f->skip = f->local ? 0 : f->done; /* a server that knows no ranges */
                 return first_response(f);
+        }
+        if (code == HTTP_PARTIAL && !f->started && f->done > 0) {
+                f->checked = true;
+                return first_range(f);
         }
         if (code == HTTP_OK && f->done > 0)
                 return whole_again(f);

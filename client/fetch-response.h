@@ -19,7 +19,8 @@ typedef struct Fetch {
         const char *url;
         bool local;     /* file: no server, no HTTP */
         uint64_t total; /* bytes of the file, 0: not known */
-        uint64_t done;  /* bytes written */
+        uint64_t done;  /* the byte of the file that is written next */
+        uint64_t skip;  /* bytes before it that the server sends all the same */
         bool started;   /* the head was reported */
         bool checked;   /* the response of this connection was looked at */
         bool closed;    /* the reader has left */

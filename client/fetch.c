@@ -39,13 +39,20 @@ static void news(const char *fmt, ...) {
 
 static size_t on_bytes(char *data, size_t size, size_t n, void *userdata) {
         Fetch *f = userdata;
-        size_t left = size * n;
+        size_t all = size * n, left = all;
         bool first = !f->started;
 
         if (fetch_check_response(f) < 0)
                 return CURL_WRITEFUNC_ERROR;
         if (first)
                 news("head %" PRIu64 " %s", f->total, f->name);
+        if (f->skip > 0) {
+                size_t k = f->skip < left ? (size_t) f->skip : left;
+
+                f->skip -= k;
+                data += k;
+                left -= k;
+        }
         while (left > 0) {
                 ssize_t k = write(FETCH_OUT_FD, data, left);
 
@@ -59,7 +66,7 @@ static size_t on_bytes(char *data, size_t size, size_t n, void *userdata) {
                 left -= (size_t) k;
                 f->done += (uint64_t) k;
         }
-        return size * n;
+        return all;
 }
 
 /* Whether trying again may help. @code 0: the connection itself failed. */
@@ -137,9 +144,11 @@ static CURLcode connect_once(Fetch *f, bool original, char detail[static CURL_ER
         *detail = '\0';
         if (f->done > 0) {
                 range = str_printf("%" PRIu64 "-", f->done);
-                condition = str_printf("If-Range: %s", f->etag ? f->etag : f->modified);
-                headers = condition ? curl_slist_append(NULL, condition) : NULL;
-                if (!range || !headers)
+                if (f->started) {
+                        condition = str_printf("If-Range: %s", f->etag ? f->etag : f->modified);
+                        headers = condition ? curl_slist_append(NULL, condition) : NULL;
+                }
+                if (!range || (f->started && !headers))
                         return CURLE_OUT_OF_MEMORY;
         }
         (void) curl_easy_setopt(f->curl, CURLOPT_URL, f->source && !original ? f->source : f->url);
@@ -251,7 +260,8 @@ int main(int argc, char *argv[]) {
         uint64_t retries;
         int r;
 
-        if (argc != 3 || parse_u64(argv[2], &retries) < 0 || retries > RETRIES_MAX) {
+        if (argc != 4 || parse_u64(argv[2], &retries) < 0 || retries > RETRIES_MAX ||
+                        parse_u64(argv[3], &f.done) < 0) {
                 fprintf(stderr, "abctl-fetch is a part of abctl: run 'abctl update URL'\n");
                 return 2;
         }

@@ -121,7 +121,7 @@ static int open_stdin(Image *i, Err **reterr) {
 }
 
 static int open_url(const char *url, unsigned retries, Image *i, Err **reterr) {
-        int r = download_start(url, retries, &i->download, reterr);
+        int r = download_start(url, retries, /* offset= */ 0, &i->download, reterr);
 
         if (r < 0)
                 return r;

@@ -10,12 +10,16 @@ typedef struct Image {
         int manifest;       /* another descriptor; at most 0: there is none */
         char *name;         /* what people call it: the last component */
         uint64_t size;      /* bytes, 0: not known */
+        uint64_t offset;    /* of the byte that fd begins with */
         Download *download; /* what feeds fd, NULL where fd is the image itself */
 } Image;
 
 /* Looks at what can be seen from here: there, readable, not a directory, not empty. */
 int image_open(const char *where, unsigned retries, Image *ret, Err **reterr);
 void image_done(Image *i);
+
+/* resume.c: where @image is a download and the machine holds its beginning, loads the rest alone. */
+int image_resume(Client *c, const char *url, unsigned retries, Image *image, Err **reterr);
 
 /* update.c: the options of update judged, then image_open(). */
 int update_open(Client *c, const char *where, Image *ret, Err **reterr);

@@ -76,6 +76,8 @@ static int append_options(sd_bus_message *m, const Options *o, const Image *imag
                 r = sd_bus_message_append(m, "{sv}", "manifest", "h", image->manifest);
         if (r >= 0 && image->size > 0)
                 r = sd_bus_message_append(m, "{sv}", "size", "t", image->size);
+        if (r >= 0 && image->offset > 0)
+                r = sd_bus_message_append(m, "{sv}", "offset", "t", image->offset);
         return r < 0 ? r : sd_bus_message_close_container(m);
 }
 
@@ -168,6 +170,10 @@ int update_open(Client *c, const char *where, Image *ret, Err **reterr) {
         if (r < 0)
                 return r;
         image.manifest = MOVE_FD(manifest);
+        if (image.download && !c->opt.offline && !c->opt.dry_run)
+                r = image_resume(c, where, (unsigned) retries, &image, reterr);
+        if (r < 0)
+                return r;
         *ret = image;
         image = (Image){.fd = -1};
         return 0;

@@ -31,6 +31,7 @@ static int image_call(Manager *m, sd_bus_message *call, JobType type, sd_bus_err
                         {"reinstall", 'b'},
                         {"detach", 'b'},
                         {"size", 't'},
+                        {"offset", 't'},
                         {"manifest", 'h'},
                         {"allow-downgrade", 'b'},
                         {NULL, 0},

@@ -60,6 +60,7 @@ const Field image_fields[] = {
                 {"size", FIELD_U64, offsetof(ResultImage, size), NULL},
                 {"bytes", FIELD_U64, offsetof(ResultImage, bytes), NULL},
                 {"inodes", FIELD_U64, offsetof(ResultImage, inodes), NULL},
+                {"kept", FIELD_U64, offsetof(ResultImage, kept), NULL},
                 {"places", FIELD_STRINGS, offsetof(ResultImage, places), NULL},
                 {"bases", FIELD_STRINGS, offsetof(ResultImage, bases), NULL},
                 {"error", FIELD_STRING, offsetof(ResultImage, error), NULL},

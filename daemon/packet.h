@@ -28,7 +28,7 @@ typedef struct ResultFinding {
 /* A manifest, and why it would be refused. */
 typedef struct ResultImage {
         char *version, *version_text, *compatible, *min_daemon, *compression, *error, *message;
-        uint64_t epoch, build_time, valid_until, size, bytes, inodes;
+        uint64_t epoch, build_time, valid_until, size, bytes, inodes, kept;
         char **places, **bases;
 } ResultImage;
 

@@ -73,6 +73,8 @@ static int do_update(Work *w, bool dry_run, Err **reterr) {
         const UpdateOptions options = {
                         .name = str_or(json_text(w->order, "name"), "the image"),
                         .size = json_object_get_uint64(json_object_object_get(w->order, "size")),
+                        .offset = json_object_get_uint64(
+                                        json_object_object_get(w->order, "offset")),
                         .version = json_text(w->order, "version"),
                         .accept = json_text(w->order, "accept"),
                         .arm = order_bool(w->order, "arm", true),

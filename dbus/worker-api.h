@@ -8,8 +8,8 @@
  *   {"type":"update","job":7,"name":"image.send","size":1234, ...options of the type...}
  *
  * Types and their options (all strings but where said; absent means default):
- *   update    name, size (bytes of the image when known), arm (bool), version, accept, reinstall (bool),
- *             allow-downgrade (bool), manifest (bool: there is a descriptor 5)
+ *   update    name, size (bytes of the image when known), offset (where in it the descriptor begins), arm (bool),
+ *             version, accept, reinstall (bool), allow-downgrade (bool), manifest (bool: there is a descriptor 5)
  *   plan      as update; changes nothing and ends with "steps"
  *   rollback  slot ("" = the last good one)
  *   mark      slot ("" = booted), verdict good|bad, reason
@@ -40,7 +40,7 @@
  *                                                       sentence for people, for success as well
  *     steps:    [{"phase":"write","text":"receive image.send","bytes":123}, ...]
  *     image:    {"version":"2.0","version-text":"","compatible":"...","min-daemon":"","compression":"zstd","epoch":N,
- *                "build-time":USEC,"valid-until":USEC or 0,"size":N,"bytes":N,"inodes":N,"places":["/"],
+ *                "build-time":USEC,"valid-until":USEC or 0,"size":N,"bytes":N,"inodes":N,"kept":N,"places":["/"],
  *                "bases":["UUID"],"error":"","message":""}
  *     findings: [{"severity":"error|warning|info","subject":"slot 5","problem":"...","advice":"..."}, ...]
  *

@@ -89,6 +89,10 @@ static int parse_stall(Config *c, const char *v) {
         return parse_seconds(v, &c->stall_usec);
 }
 
+static int parse_resume(Config *c, const char *v) {
+        return parse_bool(v, &c->resume_updates);
+}
+
 static int parse_read_only(Config *c, const char *v) {
         return parse_bool(v, &c->read_only);
 }
@@ -255,6 +259,7 @@ static const ConfigKey keys[] = {
                 {"Update", "StateDirectory", parse_state_directory,
                                 "an absolute path without '..'"},
                 {"Update", "StallTimeout", parse_stall, "seconds, at most 86400; 0 waits for ever"},
+                {"Update", "ResumeUpdates", parse_resume, "yes or no"},
                 {"Snapshot", "ReadOnly", parse_read_only, "yes or no"},
                 {"Snapshot", "Keep", parse_keep, "a number from 1 to 1000"},
                 {"Snapshot", "MinFree", parse_min_free, "bytes, with K, M, G or T behind"},
@@ -309,6 +314,7 @@ int config_add(char ***strv, char *owned) {
 int config_defaults(Config *c) {
         c->verification = VERIFICATION_SIGNATURE;
         c->stall_usec = 60 * USEC_PER_SEC;
+        c->resume_updates = true;
         c->threshold = 1;
         c->keep = 2;
         c->tries = 3;

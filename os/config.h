@@ -37,6 +37,7 @@ typedef struct Config {
         uint64_t epoch;        /* no image of an earlier one is installed */
         char *state_directory; /* below the machine's root; NULL: where the backend keeps it */
         uint64_t stall_usec;   /* StallTimeout= */
+        bool resume_updates;   /* what an update received is kept when it is cut off */
         /* [Snapshot] */
         bool read_only;
         unsigned keep; /* proven slots beside the booted one */

@@ -17,5 +17,15 @@ DEFINE_CLEANUP(Applier, applier_free)
  * nothing more may be applied. */
 int applier_apply(Applier *a, const Command *c, Err **reterr);
 
+/* 1: all that was applied is in files (not on the disk yet), and a copy of the subvolume made now is where another applier
+ * can go on. 0: it is not at such a place. */
+int applier_settle(Applier *a, Err **reterr);
+
+/* After it: what the files do not say. */
+void applier_describe(const Applier *a, StreamPosition *p);
+
+/* Instead of the first SUBVOL or SNAPSHOT: goes on in the subvolume that is in @dest_fd, as it was at @p. */
+int applier_resume(Applier *a, const StreamPosition *p, Err **reterr);
+
 /* Before waiting for more input: what is held of it may be what the input needs. */
 void applier_wait(Applier *a);

@@ -19,6 +19,14 @@ void gate_init(Gate *g, const StreamLimits *limits) {
         *g = (Gate){.limits = *limits};
 }
 
+void gate_resume(Gate *g, const StreamPosition *p) {
+        g->subvol = p->subvol;
+        g->open = true;
+        g->subvols = p->subvols;
+        g->bytes = p->bytes;
+        g->inodes = p->inodes;
+}
+
 /* Relative, no empty, "." or ".." component, each at most 255 bytes. The length was bounded by the parser. */
 static int check_path(const char *path, const char *what, Err **reterr) {
         if (path[0] == '\0')

@@ -15,6 +15,9 @@ typedef struct Gate {
 
 void gate_init(Gate *g, const StreamLimits *limits);
 
+/* Goes on where another gate was. */
+void gate_resume(Gate *g, const StreamPosition *p);
+
 /* 0, or the refusal: -EBADMSG (ERR_BAD_STREAM), -EPERM (ERR_UNSAFE_PATH, ERR_FORBIDDEN_CONTENT), -EFBIG
  * (ERR_LIMIT_EXCEEDED), -EOPNOTSUPP (ERR_NOT_SUPPORTED). The story names the byte of the stream. */
 int gate_check(Gate *g, const Command *c, Err **reterr);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <openssl/evp.h>
 #include <stdatomic.h>
 
 #include "stream/hex.h"
@@ -260,6 +261,8 @@ int manifest_parse(const char *text, size_t size, Manifest **ret, Err **reterr) 
                 r = read_head(text, head, m, reterr);
         if (r >= 0)
                 r = check_sense(m, reterr);
+        if (r >= 0 && EVP_Digest(text, size, m->id, NULL, EVP_sha256(), NULL) != 1)
+                r = err_new(reterr, EIO, "compute SHA-256");
         if (r < 0)
                 return r;
         *ret = MOVE(m);

@@ -23,6 +23,7 @@ typedef struct ManifestSubvol {
 } ManifestSubvol;
 
 typedef struct Manifest {
+        uint8_t id[MANIFEST_DIGEST_SIZE]; /* of what was parsed: SHA-256 of the text that is signed */
         char *compatible;
         char *version;      /* name_ok() */
         char *version_text; /* for people, may be NULL */

@@ -8,6 +8,8 @@
 #define CHUNKS_MAX ((MANIFEST_SIZE_MAX - MANIFEST_HEAD_MAX) / 65)
 #define LEVEL_MAX  19
 #define WORKERS    2 /* any number above 0 gives the same bytes */
+#define FRAME_SIZE                                                                                 \
+        (32u << 20) /* plain bytes: an update that was cut off goes on at the beginning of a frame */
 
 struct Pack {
         int fd;
@@ -16,6 +18,7 @@ struct Pack {
         uint8_t *out;
         EVP_MD_CTX *ctx;
         uint64_t plain, written;
+        size_t in_frame; /* plain bytes */
         size_t n_chunks;
         uint8_t (*chunks)[MANIFEST_DIGEST_SIZE];
 };
@@ -134,13 +137,24 @@ static int squeeze(Pack *p, const void *data, size_t size, ZSTD_EndDirective end
 }
 
 int pack_add(Pack *p, const void *data, size_t size, Err **reterr) {
+        int r = 0;
+
         p->plain += size;
-        return p->zstd ? squeeze(p, data, size, ZSTD_e_continue, reterr)
-                       : put(p, data, size, reterr);
+        if (!p->zstd)
+                return put(p, data, size, reterr);
+        while (r >= 0 && size > 0) {
+                size_t n = FRAME_SIZE - p->in_frame < size ? FRAME_SIZE - p->in_frame : size;
+
+                p->in_frame = (p->in_frame + n) % FRAME_SIZE;
+                r = squeeze(p, data, n, p->in_frame == 0 ? ZSTD_e_end : ZSTD_e_continue, reterr);
+                data = (const uint8_t *) data + n;
+                size -= n;
+        }
+        return r;
 }
 
 int pack_end(Pack *p, Manifest *m, Err **reterr) {
-        int r = p->zstd ? squeeze(p, NULL, 0, ZSTD_e_end, reterr) : 0;
+        int r = p->in_frame > 0 ? squeeze(p, NULL, 0, ZSTD_e_end, reterr) : 0;
 
         if (r >= 0 && p->written % MANIFEST_CHUNK_SIZE != 0)
                 r = end_chunk(p, reterr);

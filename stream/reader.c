@@ -102,6 +102,20 @@ static uint32_t command_crc(const uint8_t *p, size_t size) {
                         (int) (size - COMMAND_HEADER_SIZE), crc);
 }
 
+int reader_skip(Reader *r, uint64_t from, uint64_t to, uint32_t version, Err **reterr) {
+        r->offset = from;
+        while (r->offset < to) {
+                uint64_t n = to - r->offset;
+                int q = want(r, 1, reterr);
+
+                if (q <= 0)
+                        return q < 0 ? q : ends_early(r, reterr);
+                skip(r, n < r->left ? (size_t) n : r->left);
+        }
+        r->version = version;
+        return 0;
+}
+
 int reader_next(Reader *r, RawCommand *ret, Err **reterr) {
         uint64_t size;
         int q;

@@ -25,6 +25,10 @@ typedef struct Reader {
 void reader_init(Reader *r, BlockNext next, void *userdata);
 void reader_done(Reader *r);
 
+/* Before the first command: the blocks begin at byte @from of the stream, the next command at byte @to, in a stream of
+ * @version. ERR_TRUNCATED where they end first. */
+int reader_skip(Reader *r, uint64_t from, uint64_t to, uint32_t version, Err **reterr);
+
 /* 1 and the next command, which stays valid until the next call, or for as long as a reference to @r->block is held.
  * 0: the input ends after the END of a stream. Errors: -EBADMSG (ERR_BAD_STREAM, ERR_TRUNCATED), -EOPNOTSUPP
  * (ERR_NOT_SUPPORTED) for a later version, and those of @next. */

@@ -12,6 +12,8 @@ struct Stream {
         Applier *applier; /* while stream_receive() runs */
         Reader reader;
         Gate gate;
+        StreamPosition position;           /* where it goes on, or was saved last */
+        uint64_t saved_offset, saved_usec; /* of the last checkpoint */
         Command command; /* the one that comes next; the first is read by stream_open() */
         StreamSubvol first;
 };
@@ -64,6 +66,9 @@ int stream_open(const StreamArgs *args, Stream **ret, Err **reterr) {
                         &(InputArgs){
                                         .fd = args->input_fd,
                                         .manifest = args->manifest,
+                                        .at = args->at,
+                                        .start = args->resume ? args->resume->restart
+                                                              : (Restart){0},
                                         .stall_usec = args->stall_usec,
                                         .userdata = args->userdata,
                                         .chunk = args->chunk,
@@ -73,6 +78,15 @@ int stream_open(const StreamArgs *args, Stream **ret, Err **reterr) {
         if (r < 0)
                 return r;
         reader_init(&s->reader, next_block, s);
+        if (args->resume) {
+                const StreamPosition *p = args->resume;
+
+                s->position = *p;
+                gate_resume(&s->gate, p);
+                r = reader_skip(&s->reader, p->restart.plain, p->offset, p->version, reterr);
+                if (r < 0)
+                        return r;
+        }
         r = next_command(s, reterr);
         if (r < 0)
                 return r;
@@ -109,11 +123,40 @@ static int take_one(Stream *s, Err **reterr) {
         return r;
 }
 
+/* Not after every command: what was found out so far has to be written down. */
+static int save(Stream *s, Err **reterr) {
+        const Gate *g = &s->gate;
+        int r;
+
+        if (s->reader.offset - s->saved_offset < s->args.checkpoint_bytes ||
+                        now_monotonic() - s->saved_usec < s->args.checkpoint_usec)
+                return 0;
+        r = applier_settle(s->applier, reterr);
+        if (r <= 0)
+                return r;
+        s->position = (StreamPosition){
+                        .restart = s->reader.block->restart,
+                        .offset = s->reader.offset,
+                        .version = s->reader.version,
+                        .subvol = g->subvol,
+                        .subvols = g->subvols,
+                        .bytes = g->bytes,
+                        .inodes = g->inodes,
+        };
+        applier_describe(s->applier, &s->position);
+        r = s->args.checkpoint(s->args.userdata, &s->position, reterr);
+        s->saved_offset = s->reader.offset;
+        s->saved_usec = now_monotonic();
+        return r;
+}
+
 static int take_all(Stream *s, Err **reterr) {
         int r;
 
         for (r = 1; r > 0; r = next_command(s, reterr)) {
                 r = take_one(s, reterr);
+                if (r >= 0 && s->applier && s->args.checkpoint)
+                        r = save(s, reterr);
                 if (r < 0)
                         return r;
         }
@@ -127,7 +170,13 @@ int stream_receive(Stream *s, int dest_fd, Err **reterr) {
         r = applier_new(&s->args, dest_fd, &a, reterr);
         if (r < 0)
                 return r;
+        if (s->args.resume)
+                r = applier_resume(a, &s->position, reterr);
+        if (r < 0)
+                return r;
         s->applier = a;
+        s->saved_offset = s->reader.offset;
+        s->saved_usec = now_monotonic();
         r = take_all(s, reterr);
         s->applier = NULL;
         return r;

@@ -3,7 +3,9 @@
  * directory. Nothing of the image is trusted; nothing is written outside the new subvolumes. Knows nothing of slots. */
 #pragma once
 
-#include "stream/manifest.h"
+#include <time.h>
+
+#include "stream/input.h"
 
 /* What the stream says of one of its subvolumes, in its first command. */
 typedef struct StreamSubvol {
@@ -29,6 +31,18 @@ typedef struct StreamLimits {
         bool forbid_xattrs;  /* security.* and trusted.* beyond capabilities */
 } StreamLimits;
 
+/* A place between two commands, in a subvolume: what a new engine must know to go on there. */
+typedef struct StreamPosition {
+        Restart restart;        /* where reading the image must begin */
+        uint64_t offset;        /* of the command that comes next, in the stream */
+        uint32_t version;       /* of the stream */
+        StreamSubvol subvol;    /* as it is so far */
+        uint64_t subvols;       /* begun, this one too */
+        uint64_t bytes, inodes; /* of all */
+        bool root_known;        /* the times that its root gets in the end */
+        struct timespec root[2];
+} StreamPosition;
+
 typedef struct StreamArgs {
         int input_fd; /* file, pipe or socket; borrowed; read from where it stands */
 
@@ -37,6 +51,11 @@ typedef struct StreamArgs {
          * to take from it. */
         const Manifest *manifest;
         StreamLimits limits;
+
+        /* Go on there: its subvolume is in dest_fd, writable, as it was when checkpoint() was told of that place. Only with
+         * a manifest, and for stream_receive() only. NULL: begin at the beginning. */
+        const StreamPosition *resume;
+        uint64_t at; /* the byte of the image that @input_fd stands at; no later than where reading must begin */
         uint64_t stall_usec; /* give up (-ETIMEDOUT, ERR_STALLED) after so long without a byte; 0: never */
         void *userdata;
 
@@ -51,6 +70,12 @@ typedef struct StreamArgs {
          * A negative return stops everything. Either may be NULL. */
         int (*subvol_begin)(void *userdata, const StreamSubvol *s, Err **reterr);
         int (*subvol_done)(void *userdata, const StreamSubvol *s, Err **reterr);
+
+        /* At a command after which at least that much of the stream and of time has passed since the last one: a copy of the
+         * subvolume made now, once it is on the disk, is where resume can go on. NULL: never. A negative return stops
+         * everything. */
+        int (*checkpoint)(void *userdata, const StreamPosition *p, Err **reterr);
+        uint64_t checkpoint_bytes, checkpoint_usec;
 
         /* Called a few times a second at most, also while the image stalls: bytes of the image read so far. Returns
          * non-zero to stop (-ECANCELED, ERR_CANCELLED). May be NULL. */

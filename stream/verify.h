@@ -14,8 +14,8 @@ typedef struct Chunk Chunk;
 const uint8_t *chunk_data(const Chunk *c);
 size_t chunk_size(const Chunk *c);
 
-/* Checks against @manifest, from chunk @first on; nothing of it is kept; NULL where the configuration asks for no verification: then every
- * chunk passes. */
+/* Checks against @manifest, from chunk @first on; nothing of it is kept. NULL where the configuration asks for no
+ * verification: then every chunk passes. */
 int verifier_new(const Manifest *manifest, uint64_t first, Verifier **ret, Err **reterr);
 Verifier *verifier_free(Verifier *v);
 DEFINE_CLEANUP(Verifier, verifier_free)

@@ -4,6 +4,7 @@
 #include "os/btrfs.h"
 #include "os/file.h"
 #include "update/jobs.h"
+#include "update/kept.h"
 #include "update/trust.h"
 
 void finding_list_done(FindingList *l) {
@@ -125,6 +126,22 @@ static int check_health(const Machine *m, FindingList *l) {
         return r;
 }
 
+static int check_kept(Machine *m, FindingList *l) {
+        _cleanup_(freep) char *version = NULL;
+        uint64_t bytes;
+        char text[16];
+
+        return kept_tell(m, &version, &bytes)
+                               ? add(l, "info", "update",
+                                                 "'abctl update' with the same image goes on "
+                                                 "there; "
+                                                 "'abctl prune' gives it up",
+                                                 "an update to version %s was cut off; %s of its "
+                                                 "files are kept",
+                                                 version, format_bytes(text, bytes))
+                               : 0;
+}
+
 int machine_check(Machine *m, const Facts *f, FindingList *ret, Err **reterr) {
         _cleanup_(finding_list_done) FindingList l = {0};
         int r = check_configuration(m, &l);
@@ -137,6 +154,8 @@ int machine_check(Machine *m, const Facts *f, FindingList *ret, Err **reterr) {
                 r = check_space(m, &l);
         if (r >= 0)
                 r = check_health(m, &l);
+        if (r >= 0)
+                r = check_kept(m, &l);
         if (r < 0)
                 return err_new(reterr, r, "out of memory");
         *ret = l;

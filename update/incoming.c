@@ -8,7 +8,7 @@ void incoming_done(Incoming *in) {
         free(in->subvolumes);
         for (size_t i = 0; i < in->n; i++)
                 free(in->items[i].name);
-        *in = (Incoming){0};
+        *in = (Incoming){.image_fd = -1};
 }
 
 StreamLimits incoming_limits(const Incoming *in) {
@@ -33,6 +33,13 @@ int incoming_find_base(Incoming *in, const uint8_t uuid[static 16], int *ret_fd,
         const Manifest *m = in->manifest;
         char text[UUID_TEXT_SIZE];
         bool named = !m;
+
+        /* what the engine made itself it knows, unless another one did before */
+        for (size_t i = 0; in->image_fd >= 0 && i + 1 < in->n; i++)
+                if (memcmp(in->items[i].uuid, uuid, 16) == 0) {
+                        *ret_fd = dir_open_at(in->image_fd, in->items[i].name, reterr);
+                        return *ret_fd < 0 ? *ret_fd : 0;
+                }
 
         for (size_t i = 0; m && i < m->n_subvols; i++)
                 named = named ||
@@ -112,6 +119,25 @@ int incoming_end(Incoming *in, const StreamSubvol *s, Err **reterr) {
                         "subvolume %s came with %" PRIu64 " bytes and %" PRIu64
                         " inodes; its manifest announces %" PRIu64 " and %" PRIu64,
                         s->name, s->bytes, s->inodes, a->bytes, a->inodes);
+}
+
+int incoming_resume(Incoming *in, const StreamPosition *p, Err **reterr) {
+        int r = 0;
+
+        for (size_t i = 0; r >= 0 && i < p->subvols; i++) {
+                const ManifestSubvol *a = &in->manifest->subvols[i];
+                StreamSubvol s = {.incremental = a->incremental,
+                                .bytes = a->bytes,
+                                .inodes = a->inodes};
+
+                snprintf(s.name, sizeof(s.name), "%s", a->name);
+                memcpy(s.uuid, a->uuid, sizeof(s.uuid));
+                memcpy(s.parent_uuid, a->parent, sizeof(s.parent_uuid));
+                r = incoming_begin(in, &s, reterr);
+                if (r >= 0 && i + 1 < p->subvols)
+                        r = incoming_end(in, &s, reterr);
+        }
+        return r;
 }
 
 int incoming_complete(const Incoming *in, Err **reterr) {

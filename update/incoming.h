@@ -9,6 +9,7 @@
 typedef struct Incoming {
         Machine *m;
         const Manifest *manifest; /* borrowed; NULL: nobody says what comes */
+        int image_fd;             /* where they are made; borrowed, -1: nowhere yet */
         char *subvolumes;         /* for slot.conf: "name:/place ..." */
         size_t n;
         struct IncomingSubvol {
@@ -23,6 +24,9 @@ void incoming_done(Incoming *in);
 
 /* What the engine is to enforce. */
 StreamLimits incoming_limits(const Incoming *in);
+
+/* All that had come before @p has come. */
+int incoming_resume(Incoming *in, const StreamPosition *p, Err **reterr);
 
 /* For the callbacks of the engine. */
 int incoming_find_base(Incoming *in, const uint8_t uuid[static 16], int *ret_fd, Err **reterr);

@@ -4,6 +4,7 @@
 #include "update/epoch.h"
 #include "update/incoming.h"
 #include "update/jobs.h"
+#include "update/kept.h"
 #include "update/policy.h"
 #include "update/records.h"
 #include "update/trust.h"
@@ -83,7 +84,8 @@ static json_object *places_of(const Manifest *m, bool bases) {
         return list;
 }
 
-static int describe(const Manifest *m, json_object *o, Err **reterr) {
+static int describe(Machine *machine, const Manifest *m, json_object *o, Err **reterr) {
+        _cleanup_(kept_done) Kept kept = KEPT_NONE;
         const struct {
                 const char *key, *text;
         } texts[] = {
@@ -110,6 +112,9 @@ static int describe(const Manifest *m, json_object *o, Err **reterr) {
                 r = json_put(o, texts[i].key, json_object_new_string(str_or(texts[i].text, "")));
         for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(numbers); i++)
                 r = json_put(o, numbers[i].key, json_object_new_uint64(numbers[i].n));
+        kept_open(machine, m, &kept);
+        if (r >= 0)
+                r = json_put(o, "kept", json_object_new_uint64(kept_bytes(&kept)));
         if (r >= 0)
                 r = json_put(o, "places", places_of(m, /* bases= */ false));
         if (r >= 0)
@@ -136,7 +141,7 @@ int job_inspect(Job *j, int manifest_fd, json_object **ret, Err **reterr) {
                         json_put(o, "message", json_object_new_string(r < 0 ? err_text(why) : "")) <
                                         0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        r = describe(in.manifest, o, reterr);
+        r = describe(j->m, in.manifest, o, reterr);
         if (r >= 0)
                 r = job_says(j, reterr, "version %s was inspected", in.manifest->version);
         if (r >= 0)

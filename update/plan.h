@@ -8,6 +8,7 @@
 typedef struct UpdateOptions {
         const char *name;    /* of the image, for people */
         uint64_t size;       /* of the image in bytes, 0: not known */
+        uint64_t offset;     /* the byte of the image that was handed in first */
         const char *version; /* instead of what the image says; NULL: what it says */
         const char *accept;  /* this version although it is refused; may be NULL */
         const char *slot;    /* which slot takes it; NULL: one with a new number */

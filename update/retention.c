@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is kept and what goes: prune, discard, pin. */
 #include "update/jobs.h"
+#include "update/kept.h"
 #include "update/slot-steps.h"
 
 enum { RECLAIM_SECONDS = 20 };
@@ -81,20 +82,31 @@ int retention_apply(Job *j, unsigned *ret_count, Err **reterr) {
 
 static int step_prune(Job *j, void *context, Err **reterr) {
         unsigned *count = context;
-        int r = retention_apply(j, count, reterr);
+        bool any = false;
+        int r = kept_drop(j->m, &any, reterr);
 
-        return r < 0 ? r : job_says(j, reterr, "%u slot%s deleted", *count, *count == 1 ? "" : "s");
+        if (r >= 0)
+                r = retention_apply(j, count, reterr);
+        return r < 0 ? r
+                     : job_says(j, reterr, "%u slot%s deleted%s", *count, *count == 1 ? "" : "s",
+                                       any ? ", and what an update that was cut off had received"
+                                           : "");
 }
 
 static const Step prune_steps[] = {{PHASE_PRUNE, step_prune, NULL, false}};
 
 int job_prune(Job *j, Err **reterr) {
+        _cleanup_(freep) char *version = NULL;
+        uint64_t bytes;
         unsigned count = 0;
+        bool any = kept_tell(j->m, &version, &bytes);
 
         j->spends_reserve = true;
         slots_foreach (s, j->facts.slots)
-                if (!retention_keeps(j->m->config, &j->facts, s, count_newer_good(&j->facts, s)))
-                        return job_run(j, prune_steps, ARRAY_SIZE(prune_steps), &count, reterr);
+                any = any ||
+                      !retention_keeps(j->m->config, &j->facts, s, count_newer_good(&j->facts, s));
+        if (any)
+                return job_run(j, prune_steps, ARRAY_SIZE(prune_steps), &count, reterr);
         return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY,
                         "nothing to delete: retention keeps every slot that is here");
 }

@@ -167,8 +167,8 @@ def test_plan(build):
 
 
 INSPECTED = {"version": "2.0", "version-text": "", "compatible": "c", "min-daemon": "", "compression": "zstd",
-             "epoch": 3, "build-time": 1, "valid-until": 0, "size": 7, "bytes": 8, "inodes": 9, "places": ["/", "/usr"],
-             "bases": [], "error": "Downgrade", "message": "older"}
+             "epoch": 3, "build-time": 1, "valid-until": 0, "size": 7, "bytes": 8, "inodes": 9, "kept": 0,
+             "places": ["/", "/usr"], "bases": [], "error": "Downgrade", "message": "older"}
 
 
 def test_inspect(build):

@@ -6,7 +6,8 @@ A pair is one full and one incremental stream of the same random tree. What ours
 attribute, and share data where the result of btrfs receive does. Where btrfs receive itself differs from what was sent,
 that is counted, not held against us.
 
-    differential.py STREAM-APPLY [--pairs=N] [--seed=N] [--jobs=N] [--minutes=N] [--deny=SO] [--keep]
+    differential.py STREAM-APPLY [--pairs=N] [--seed=N] [--jobs=N] [--minutes=N] [--deny=SO]
+                                 [--resume=RESUME] [--keep]
 """
 import argparse
 import collections
@@ -35,8 +36,9 @@ class Mismatch(Exception):
 
 
 class Pair:
-    def __init__(self, disk, program, deny, seed, stats):
-        self.disk, self.program, self.deny, self.seed, self.stats = disk, program, deny, seed, stats
+    def __init__(self, disk, args, seed, stats):
+        self.disk, self.seed, self.stats = disk, seed, stats
+        self.program, self.deny, self.resume = args.program, args.deny, args.resume
         self.cloned = True
         self.rng = random.Random(f"pair{seed}")
         self.dir = disk.path / f"p{seed}"
@@ -61,6 +63,8 @@ class Pair:
 
     def apply(self, image, *args):
         packed = self.pack(image)
+        if self.resume:
+            return self.apply_in_parts(packed)
         command = [self.program, *args, packed, self.ours]
         env = dict(os.environ)
         if self.deny and self.rng.random() < 0.2:  # a kernel that cannot
@@ -75,6 +79,16 @@ class Pair:
         p = subprocess.run([str(c) for c in command], stderr=subprocess.PIPE, env=env, check=False)
         if p.returncode:
             raise Mismatch(f"ours failed: {p.stderr.decode()}")
+
+    def apply_in_parts(self, packed):
+        """The engine dies again and again, and the next one goes on from a copy made at its last checkpoint."""
+        size = packed.stat().st_size
+        every = max(1, size // self.rng.choice((size, 30, 5)))
+        p = subprocess.run([self.resume, packed, self.ours, str(every)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                           check=False)
+        if p.returncode:
+            raise Mismatch(f"in parts of {every}: {p.stderr.decode()}")
+        self.stats["times an engine died"] += int(p.stdout.split()[0])
 
     def compare(self, name):
         want = fingerprint(self.src / name)
@@ -144,7 +158,8 @@ def side_by_side(args):
     for first in range(0, args.pairs, part):
         command = [sys.executable, __file__, args.program, f"--pairs={min(part, args.pairs - first)}",
                    f"--seed={args.seed + first}", f"--minutes={args.minutes}"]
-        children.append(subprocess.Popen(command + ([f"--deny={args.deny}"] if args.deny else [])))
+        command += [f"--{name}={value}" for name, value in (("deny", args.deny), ("resume", args.resume)) if value]
+        children.append(subprocess.Popen(command))
     return max(child.wait() for child in children)
 
 
@@ -156,6 +171,7 @@ def main():
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--minutes", type=float, default=0, help="stop after so long, however many pairs")
     p.add_argument("--deny", metavar="SO", help="deny-ioctl.so: sometimes run ours as on a kernel without an ioctl")
+    p.add_argument("--resume", metavar="PROGRAM", help="apply with this one, which dies and goes on, instead of the first")
     p.add_argument("--keep", action="store_true", help="stop at the first failure and leave the disk mounted until Enter")
     args = p.parse_args()
     if os.geteuid() != 0:
@@ -171,7 +187,7 @@ def main():
         options, mkfs = DISKS[batch % len(DISKS)]
         with BtrfsDisk("differential", "8G", mkfs, options) as disk:
             while done < args.pairs and (args.seed + done) // 25 == batch:
-                pair = Pair(disk, args.program, args.deny, args.seed + done, stats)
+                pair = Pair(disk, args, args.seed + done, stats)
                 done += 1
                 try:
                     pair.run()

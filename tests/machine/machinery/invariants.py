@@ -8,6 +8,7 @@ import subprocess
 
 from .digest import entries, tree_digest
 
+KEPT = "@abupdate/kept/"  # of an update that was cut off, for the next one
 SLOT_PATH = re.compile(r"@abupdate/slots/(\d+)/(root(/.+)?|image/[^/]+)$")
 ROW = re.compile(r"ID (\d+) .*?parent (\d+) .*?parent_uuid (\S+)\s+received_uuid (\S+)\s+"
                  r"uuid (\S+) path (.*)$")
@@ -58,7 +59,8 @@ def facts(top):
         "default": default,
         "next": match[1] if match and match[2] == "root" else None,
         "slots": slots,
-        "subvolumes": subvolumes(top),
+        "subvolumes": {path: info for path, info in subvolumes(top).items() if not path.startswith(KEPT)},
+        "kept": sorted(os.listdir(f"{top}/{KEPT}")) if os.path.isdir(f"{top}/{KEPT}") else [],
         "staging": sorted(os.listdir(staging)) if os.path.isdir(staging) else [],
         "state": sorted(os.listdir(f"{top}/@abupdate/state")),
     }
@@ -68,6 +70,7 @@ def strays(found):
     """I2: lines about what lies where nothing should."""
     lines = [f"{name} at the top" for name in found["top"] if name != "@abupdate"]
     lines += [f"staging/{name}" for name in found["staging"]]
+    lines += [f"kept/{name}" for name in found["kept"]]
     for path in found["subvolumes"]:
         match = SLOT_PATH.match(path)
         if not match:
