@@ -2,67 +2,12 @@
 /* Signatures with certificates: whom an installed anchor vouches for, and for what. */
 #include <openssl/cms.h>
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 
-#include "tests/unit/signed-image.h"
-
-#define NOW 1750000000 /* what open_manifest() takes for now */
-#define DAY 86400
-
-typedef struct Cert {
-        EVP_PKEY *key;
-        X509 *x509;
-} Cert;
+#include "tests/unit/certificate.h"
 
 static Cert root, middle, leaf;
 static char *text; /* not signed */
 static size_t size;
-
-static void extend(X509 *x, X509 *issuer, int nid, const char *value) {
-        X509V3_CTX ctx;
-        X509_EXTENSION *ext;
-
-        X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
-        ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-        assert_non_null(ext);
-        assert_int_equal(X509_add_ext(x, ext, -1), 1);
-        X509_EXTENSION_free(ext);
-}
-
-/* @usage: extended key usage; NULL: an authority. */
-static Cert make_cert(const char *name, const Cert *issuer, const char *usage, long from, long to) {
-        static long serial = 1;
-        Cert c = {EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"), X509_new()};
-        X509_NAME *subject = X509_get_subject_name(c.x509);
-        const Cert *by = issuer ? issuer : &c;
-
-        X509_set_version(c.x509, 2);
-        ASN1_INTEGER_set(X509_get_serialNumber(c.x509), serial++);
-        ASN1_TIME_set(X509_getm_notBefore(c.x509), NOW + from);
-        ASN1_TIME_set(X509_getm_notAfter(c.x509), NOW + to);
-        X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *) name, -1, -1, 0);
-        X509_set_issuer_name(c.x509, X509_get_subject_name(by->x509));
-        X509_set_pubkey(c.x509, c.key);
-        extend(c.x509, by->x509, NID_subject_key_identifier, "hash");
-        if (issuer)
-                extend(c.x509, by->x509, NID_authority_key_identifier, "keyid:always");
-        if (usage) {
-                extend(c.x509, by->x509, NID_basic_constraints, "critical,CA:FALSE");
-                extend(c.x509, by->x509, NID_key_usage, "critical,digitalSignature");
-                if (*usage)
-                        extend(c.x509, by->x509, NID_ext_key_usage, usage);
-        } else {
-                extend(c.x509, by->x509, NID_basic_constraints, "critical,CA:TRUE");
-                extend(c.x509, by->x509, NID_key_usage, "critical,keyCertSign,cRLSign");
-        }
-        assert_true(X509_sign(c.x509, by->key, EVP_sha256()) > 0);
-        return c;
-}
-
-static void cert_done(Cert *c) {
-        EVP_PKEY_free(c->key);
-        X509_free(c->x509);
-}
 
 static int set_up(void **state _unused_) {
         _cleanup_(manifest_freep) Manifest *m = NULL;
@@ -72,9 +17,9 @@ static int set_up(void **state _unused_) {
         payload = make_stream(100, &n);
         m = make_manifest(payload, n);
         assert_int_equal(manifest_format(m, &text, &size, NULL), 0);
-        root = make_cert("root", NULL, NULL, -DAY, DAY);
-        middle = make_cert("middle", &root, NULL, -DAY, DAY);
-        leaf = make_cert("leaf", &middle, "codeSigning", -DAY, DAY);
+        root = make_cert(NULL, "root", NULL, NULL, -DAY, DAY);
+        middle = make_cert(NULL, "middle", &root, NULL, -DAY, DAY);
+        leaf = make_cert(NULL, "leaf", &middle, "codeSigning", -DAY, DAY);
         return 0;
 }
 
@@ -86,24 +31,10 @@ static int tear_down(void **state _unused_) {
         return 0;
 }
 
-static Keyring *trust(X509 *anchor) {
-        Keyring *ring = NULL;
-        BIO *bio = BIO_new(BIO_s_mem());
-        char *pem;
-        long n;
-
-        assert_int_equal(PEM_write_bio_X509(bio, anchor), 1);
-        n = BIO_get_mem_data(bio, &pem);
-        assert_int_equal(keyring_new(&ring, NULL), 0);
-        assert_int_equal(keyring_add_pem(ring, "ca.pem", pem, (size_t) n, NULL), 0);
-        BIO_free(bio);
-        return ring;
-}
-
 static void list_as_revoked(Keyring *ring, const Cert *issuer, X509 *cert, long from, long to) {
         X509_CRL *crl = X509_CRL_new();
         X509_REVOKED *entry = X509_REVOKED_new();
-        ASN1_TIME *t = ASN1_TIME_set(NULL, NOW + from);
+        ASN1_TIME *t = ASN1_TIME_set(NULL, CERT_NOW + from);
         BIO *bio = BIO_new(BIO_s_mem());
         char *pem;
         long n;
@@ -116,7 +47,7 @@ static void list_as_revoked(Keyring *ring, const Cert *issuer, X509 *cert, long 
                 X509_REVOKED_set_revocationDate(entry, t);
                 X509_CRL_add0_revoked(crl, X509_REVOKED_dup(entry));
         }
-        ASN1_TIME_set(t, NOW + to);
+        ASN1_TIME_set(t, CERT_NOW + to);
         X509_CRL_set1_nextUpdate(crl, t);
         assert_true(X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0);
         assert_int_equal(PEM_write_bio_X509_CRL(bio, crl), 1);
@@ -160,7 +91,7 @@ static void accept(Keyring *ring, const char *t, size_t n) {
 }
 
 static void chain_is_accepted(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
         size_t n;
         _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
 
@@ -168,7 +99,7 @@ static void chain_is_accepted(void **state _unused_) {
 }
 
 static void a8_missing_intermediate(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
         size_t n;
         _cleanup_(freep) char *t = sign(&leaf, NULL, &n);
 
@@ -176,8 +107,8 @@ static void a8_missing_intermediate(void **state _unused_) {
 }
 
 static void a8_foreign_authority(void **state _unused_) {
-        Cert foreign = make_cert("root", NULL, NULL, -DAY, DAY);
-        _cleanup_(keyring_freep) Keyring *ring = trust(foreign.x509);
+        Cert foreign = make_cert(NULL, "root", NULL, NULL, -DAY, DAY);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(foreign.x509);
         size_t n;
         _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
 
@@ -186,8 +117,8 @@ static void a8_foreign_authority(void **state _unused_) {
 }
 
 static void with_leaf(const char *usage, long from, long to, const char *part) {
-        Cert c = make_cert("odd", &root, usage, from, to);
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        Cert c = make_cert(NULL, "odd", &root, usage, from, to);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
         size_t n;
         _cleanup_(freep) char *t = sign(&c, NULL, &n);
 
@@ -207,7 +138,8 @@ static void a8_wrong_usage(void **state _unused_) {
 }
 
 static void a8_revoked_by_list(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509), *upper = trust(root.x509);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509),
+                                         *upper = trust_anchor(root.x509);
         size_t n;
         _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
 
@@ -218,7 +150,8 @@ static void a8_revoked_by_list(void **state _unused_) {
 }
 
 static void a8_list_without_us_and_old_list(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509), *old = trust(root.x509);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509),
+                                         *old = trust_anchor(root.x509);
         size_t n;
         _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
 
@@ -229,7 +162,7 @@ static void a8_list_without_us_and_old_list(void **state _unused_) {
 }
 
 static void a7_revoked_by_fingerprint(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
         char fingerprint[FINGERPRINT_SIZE];
         size_t n;
         _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
@@ -272,8 +205,8 @@ static char *custom(const Cert *const *signers, unsigned flags, size_t *ret) {
 }
 
 static void a8_zero_and_two_signers(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
-        Cert foreign = make_cert("foreign", NULL, "codeSigning", -DAY, DAY);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
+        Cert foreign = make_cert(NULL, "foreign", NULL, "codeSigning", -DAY, DAY);
         const Cert *none[] = {NULL}, *two[] = {&leaf, &foreign, NULL}, *one[] = {&leaf, NULL};
         _cleanup_(freep) char *t = NULL, *u = NULL, *v = NULL, *w = NULL;
         size_t n;
@@ -290,7 +223,7 @@ static void a8_zero_and_two_signers(void **state _unused_) {
 }
 
 static void another_text(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
         size_t n;
         _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
 
@@ -299,7 +232,7 @@ static void another_text(void **state _unused_) {
 }
 
 static void a9_every_flipped_bit(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust(root.x509);
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
         size_t n, flips = 0;
         _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
         unsigned parsed = manifest_parse_count();
