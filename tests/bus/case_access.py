@@ -355,6 +355,22 @@ def test_real_polkit_sees_the_arguments(build):
     return real(build, [rule], calls)
 
 
+def test_real_polkit_downgrade_is_more(build):
+    """A14: who may update may not go back; asking for it is an action of its own, wherever the option stands."""
+    rule = f"""polkit.addRule(function(action, subject) {{
+        if (action.id == "{NAME}.update") return polkit.Result.YES; }});"""
+
+    def calls(p, b):
+        listen(p)
+        back = options(allow_downgrade=True)
+        fails(DENIED, p.wait, update(p, "image.send", back))
+        fails(DENIED, p.wait, update(p, "image.send", options(allow_downgrade=True, arm=False)))
+        eq(b.orders("update"), [])
+        ended(p, p.wait(update(p, "image.send", options(allow_downgrade=False)))[0])
+        eq(len(b.orders("update")), 1)
+    return real(build, [rule], calls)
+
+
 def test_real_polkit_killed(build):
     def calls(p, b):
         b.processes[-1].kill()

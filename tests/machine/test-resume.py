@@ -125,6 +125,18 @@ def test_url(case):
     case.sound(it, ["1.0"], changed=["etc/abupdate"])
 
 
+def test_switched_off(case):
+    """ResumeUpdates=no keeps nothing."""
+    it, maker = trusting(case)
+    image = maker.image("2.0", change=GROW)
+    it.run("sed", "-i", "/Verification=/a ResumeUpdates=no", f"{it.root}/etc/abupdate/abupdated.conf")
+    feed = f"head -c {FIRST} {image}; sleep 5.5; tail -c +{FIRST + 1} {image} | head -c {8 * MIB}"
+    with it.popen("sh", "-c", feed, stdout=subprocess.PIPE) as feeder:
+        case.refused(it, "update", f"--manifest={image}.manifest", "-", stdin=feeder.stdout, error="Truncated")
+    case.equal(kept(it), [])
+    case.abctl(it, "update", image)
+
+
 def test_given_up(case):
     """A damaged record, another image and prune give up what is kept; what somebody changed in it is never a slot."""
     it, maker = trusting(case)

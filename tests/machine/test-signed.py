@@ -165,6 +165,15 @@ def test_policy(case):
     case.abctl(it, "update", "--allow-downgrade", old)
 
 
+def test_clock_is_unset(case):
+    """A16: a clock that stands before the system was made does not bring an old image back to life."""
+    it, maker = trusting(case)
+    image = maker.image("2.0", "--valid-until=2035-01-01")
+    case.abctl(it, "update", "--dry-run", image)
+    it.run("touch", "-d", "2036-01-01", f"{it.root}/usr/lib/clock-epoch")
+    case.refused(it, "update", image, error="Expired", code=6)
+
+
 def test_epoch_survives(case):
     """The epoch that was reached stays when one copy is damaged, and when both are gone."""
     it, maker = trusting(case)
