@@ -88,6 +88,8 @@ int slot_format(const Slot *s, char **ret) {
         if (r >= 0)
                 r = kv_setf(kv, "Blessed", "%" PRIu64, s->blessed);
         if (r >= 0)
+                r = s->proven > 0 ? kv_setf(kv, "Proven", "%" PRIu64, s->proven) : 0;
+        if (r >= 0)
                 r = kv_setf(kv, "Size", "%" PRIu64, s->size);
         if (r >= 0)
                 r = kv_setf(kv, "Exclusive", "%" PRIu64, s->exclusive);
@@ -151,6 +153,8 @@ int slot_parse(const char *text, size_t size, Slot *ret, Err **reterr) {
                 r = kv_get_u64(kv, "Created", 0, &s.created, reterr);
         if (r >= 0)
                 r = kv_get_u64(kv, "Blessed", 0, &s.blessed, reterr);
+        if (r >= 0)
+                r = kv_get_u64(kv, "Proven", 0, &s.proven, reterr);
         if (r >= 0)
                 r = kv_get_u64(kv, "Size", 0, &s.size, reterr);
         if (r >= 0)

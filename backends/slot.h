@@ -29,6 +29,7 @@ typedef struct Slot {
         bool read_only;
         uint64_t created;   /* usec of the real time clock; nothing is ordered by it */
         uint64_t blessed;   /* rising with each blessing; 0: never proven */
+        uint64_t proven;    /* usec of the real time clock at the last blessing, 0: not known */
         uint64_t size;      /* bytes of file data, 0: not known */
         uint64_t exclusive; /* bytes that this slot alone brought, 0: not known */
         uint64_t epoch;     /* of its image, 0 where it had none */

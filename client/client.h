@@ -52,6 +52,7 @@ typedef struct Options {
         const char *accept, *as, *progress, *retries, *reason, *lines, *manifest;
         bool allow_downgrade;
         const char *sha256;
+        bool scheduled;
 
         /* image */
         bool passphrase;

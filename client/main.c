@@ -59,6 +59,11 @@ static const Option update_options[] = {
                 {0},
 };
 
+static const Option merge_options[] = {
+                OPT(0, "scheduled", scheduled, "Only where it is time, as MergeAfter= says"),
+                OPT_PROGRESS,
+                {0},
+};
 static const Option device_options[] = {
                 OPT_ARG('o', "output", output, "FILE",
                                 "Where an export goes; '-': standard output"),
@@ -91,7 +96,7 @@ static const Verb verbs[] = {
                 {NULL, "cancel", "[JOB]", "Stop the running job", 0, 1, NULL, verb_cancel, NULL},
                 {"Slots", "prune", "", "Delete old slots, as the configuration says", 0, 0,
                                 job_options, verb_prune, offline_prune},
-                {NULL, "merge", "", "Let the booted slot need no other device", 0, 0, job_options,
+                {NULL, "merge", "", "Let the booted slot need no other device", 0, 0, merge_options,
                                 verb_merge, offline_merge},
                 {NULL, "discard", "SLOT...", "Delete slots", 1, -1, job_options, verb_discard,
                                 offline_discard},

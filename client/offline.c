@@ -195,7 +195,11 @@ int offline_prune(Client *c, int argc _unused_, char *argv[] _unused_, Err **ret
 }
 
 int offline_merge(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
-        return change(c, order_new("merge", NULL, NULL), NULL, reterr);
+        json_object *order = order_new("merge", NULL, NULL);
+
+        if (c->opt.scheduled && jset_bool(order, "scheduled", true) < 0)
+                json_object_put(MOVE(order));
+        return change(c, order, NULL, reterr);
 }
 
 int offline_device(Client *c, int argc, char *argv[], Err **reterr) {

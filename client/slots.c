@@ -43,7 +43,16 @@ int verb_prune(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr
 }
 
 int verb_merge(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
-        return without_options(c, "Merge", reterr);
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        if (!c->opt.scheduled)
+                return without_options(c, "Merge", reterr);
+        r = bus_method(c, "Merge", &m, reterr);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_append(m, "a{sv}", 1, "scheduled", "b", 1);
+        return r < 0 ? bus_broken(r, reterr) : job_verb(c, m, /* download= */ NULL, reterr);
 }
 
 /* One job for each slot, one after the other; the first failure ends it. */

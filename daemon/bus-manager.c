@@ -149,12 +149,13 @@ static int on_prune(sd_bus_message *call, void *userdata, sd_bus_error *e) {
 }
 
 static int on_merge(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+        static const CallOption options[] = {{"scheduled", 'b'}, {NULL, 0}};
         _cleanup_(request_freep) Request *r = NULL;
         int k;
 
         k = begin_call(userdata, call, JOB_MERGE, API_ACTION_MERGE, &r, e);
         if (k >= 0)
-                k = call_options(call, no_options, r, e);
+                k = call_options(call, options, r, e);
         return end_call(&r, k);
 }
 

@@ -179,7 +179,7 @@ static int run_prune(Work *w, Err **reterr) {
 }
 
 static int run_merge(Work *w, Err **reterr) {
-        return job_merge(&w->job, reterr);
+        return job_merge(&w->job, order_bool(w->order, "scheduled", false), reterr);
 }
 
 static int run_export(Work *w, Err **reterr) {

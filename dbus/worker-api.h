@@ -14,7 +14,7 @@
  *   rollback  slot ("" = the last good one)
  *   mark      slot ("" = booted), verdict good|bad, reason
  *   prune     -
- *   merge     -
+ *   merge     scheduled (bool)
  *   export    slot, compress (bool), digest (bool: descriptor 5 takes the SHA-256); descriptor 4 is written to
  *   restore   slot, sha256, accept
  *   discard   slot

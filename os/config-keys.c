@@ -215,6 +215,19 @@ static int parse_seal(Config *c, const char *v) {
         return parse_bool(v, &c->seal_at_boot);
 }
 
+static int parse_merge(Config *c, const char *v) {
+        uint64_t seconds = 0;
+
+        if (str_eq(v, "never")) {
+                c->merge_usec = UINT64_MAX;
+                return 0;
+        }
+        if (parse_u64(v, &seconds) < 0 || seconds > 366 * 24 * 3600)
+                return -EINVAL;
+        c->merge_usec = seconds * USEC_PER_SEC;
+        return 0;
+}
+
 static int parse_entry(Config *c, const char *v) {
         return name_ok(v) && strlen(v) <= 32 && !strpbrk(v, "+.") ? str_set(&c->entry, v) : -EINVAL;
 }
@@ -271,6 +284,7 @@ static const ConfigKey keys[] = {
                                 "two or more name=device pairs separated by blanks, each name and "
                                 "device once; a device is PARTLABEL=, PARTUUID= or a path"},
                 {"Seed", "SealAtBoot", parse_seal, "yes or no"},
+                {"Seed", "MergeAfter", parse_merge, "seconds, at most a year, or never"},
                 {"Boot", "Tries", parse_tries, "a number from 1 to 99"},
                 {"Boot", "Entry", parse_entry, "a name of letters, digits, '-' and '_'"},
                 {"Boot", "Cmdline", parse_cmdline, "options for the kernel"},
@@ -322,6 +336,7 @@ int config_defaults(Config *c) {
         c->check_usec = 60 * USEC_PER_SEC;
         c->min_free = UINT64_C(64) << 20;
         c->seal_at_boot = true;
+        c->merge_usec = 3600 * USEC_PER_SEC;
         return str_set(&c->backend, "snapshot") < 0 || str_set(&c->boot, "default-subvolume") < 0 ||
                                                str_set(&c->entry, "abupdate") < 0
                                ? -ENOMEM

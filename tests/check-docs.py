@@ -84,6 +84,7 @@ def check_options(docs):
     problems = []
     for function, title in (("image_call", "Options of `Update` and `Plan`:"),
                             ("on_begin", "Options of `Begin`:"),
+                            ("on_merge", "Options of `Merge`:"),
                             ("on_export", "Options of `Export`:"),
                             ("on_restore", "Options of `Restore`:")):
         body = source.split(f" {function}(", 1)[1].split("\n}\n", 1)[0]

@@ -38,7 +38,9 @@ int job_rollback(Job *j, const char *slot, Err **reterr);
 int job_mark_good(Job *j, const char *slot, Err **reterr);
 int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr);
 int job_prune(Job *j, Err **reterr);
-int job_merge(Job *j, Err **reterr);
+
+/* @scheduled: nobody is there who asks for it; ERR_NOTHING_TO_DO where it is not time, or was stopped in this boot. */
+int job_merge(Job *j, bool scheduled, Err **reterr);
 
 typedef struct ExportOptions {
         int out_fd;    /* file, pipe or socket */

@@ -1,9 +1,53 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The running slot stops to need another device: an update of the seed backend is complete. */
+#include <fcntl.h>
+
+#include "os/file.h"
 #include "update/jobs.h"
 #include "update/slot-steps.h"
 
 enum { CLEANER_SECONDS = 20 };
+
+/* In the state directory: the boot in which a merge was cancelled or failed. A worker that died, and a machine that went
+ * down, leave none. */
+#define HELD "merge-held"
+
+static bool held(const Machine *m) {
+        _cleanup_(freep) char *text = NULL;
+
+        return file_read_if_at(m->state_fd, HELD, 256, &text, NULL, NULL) > 0 &&
+               str_eq(text, m->boot_id);
+}
+
+static void hold(const Machine *m) {
+        (void) file_write_at(m->state_fd, HELD, m->boot_id, strlen(m->boot_id), NULL);
+}
+
+static int nothing_to_do(Err **reterr, const char *why) {
+        return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY, "%s", why);
+}
+
+/* A clock that stands before the blessing was wrong then or is now: nobody knows, and waiting helps nobody. */
+static int check_time(const Job *j, const Slot *s, Err **reterr) {
+        const uint64_t wait = j->m->config->merge_usec, now = now_realtime();
+
+        if (wait == UINT64_MAX)
+                return nothing_to_do(
+                                reterr, "MergeAfter=never in [Seed]: only 'abctl merge' does it");
+        if (!slot_proven(s) || facts_next(&j->facts) != s)
+                return nothing_to_do(reterr,
+                                "the running system has not proven itself, or does not "
+                                "boot next");
+        if (now >= s->proven && now - s->proven < wait)
+                return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY,
+                                "MergeAfter= in [Seed] waits %" PRIu64 " seconds more",
+                                (wait - (now - s->proven)) / USEC_PER_SEC + 1);
+        if (held(j->m))
+                return nothing_to_do(reterr,
+                                "a merge was cancelled or failed since the machine was "
+                                "booted: 'abctl merge' goes on with it");
+        return 0;
+}
 
 static int on_progress(void *userdata, uint64_t done, uint64_t total) {
         const JobSink *sink = ((Job *) userdata)->sink;
@@ -45,12 +89,14 @@ static const Step steps[] = {
                 {PHASE_RECORD, step_record, NULL, true},
 };
 
-static int check(const Job *j, const Slot **ret, Err **reterr) {
+static int check(const Job *j, bool scheduled, const Slot **ret, Err **reterr) {
         _cleanup_(freep) char *exclusive = NULL;
         const Slot *booted = facts_booted(&j->facts);
         FsSpace space;
         int r;
 
+        if (!j->m->slots->ops->merge && scheduled)
+                return nothing_to_do(reterr, "versions are no devices here");
         if (!j->m->slots->ops->merge)
                 return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
                                 "with Backend=%s there is nothing to merge",
@@ -58,6 +104,9 @@ static int check(const Job *j, const Slot **ret, Err **reterr) {
         if (!booted || !booted->depends)
                 return err_kind(reterr, ERR_NOTHING_TO_DO, EALREADY,
                                 "the running system needs no other device");
+        r = scheduled ? check_time(j, booted, reterr) : 0;
+        if (r < 0)
+                return r;
         if (!slot_proven(booted))
                 return err_kind(reterr, ERR_CONFLICT, EBUSY,
                                 "slot %s has not proven itself: first 'abctl mark good'",
@@ -77,9 +126,9 @@ static int check(const Job *j, const Slot **ret, Err **reterr) {
         return 0;
 }
 
-int job_merge(Job *j, Err **reterr) {
+int job_merge(Job *j, bool scheduled, Err **reterr) {
         const Slot *booted = NULL;
-        int r = check(j, &booted, reterr);
+        int r = check(j, scheduled, &booted, reterr);
 
         if (r < 0 || !booted)
                 return r;
@@ -92,5 +141,9 @@ int job_merge(Job *j, Err **reterr) {
         if (r < 0)
                 return r;
         j->sink->slot(j->sink->userdata, booted->id);
-        return job_run(j, steps, ARRAY_SIZE(steps), NULL, reterr);
+        (void) unlinkat(j->m->state_fd, HELD, 0);
+        r = job_run(j, steps, ARRAY_SIZE(steps), NULL, reterr);
+        if (r < 0)
+                hold(j->m);
+        return r;
 }

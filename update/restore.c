@@ -102,7 +102,7 @@ static int describe(Job *j, int root_fd, Slot *s, Err **reterr) {
         while (kernels[n])
                 n++;
         s->state = SLOT_STAGED;
-        s->blessed = 0;
+        s->blessed = s->proven = 0;
         s->pinned = false;
         s->created = now_realtime();
         if (str_set(&s->reason, NULL) < 0 || str_set(&s->transaction, NULL) < 0 ||

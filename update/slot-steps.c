@@ -162,6 +162,7 @@ int slot_set_state(Job *j, Slot *s, SlotState state, const char *reason, Err **r
 
 int slot_set_good(Job *j, Slot *s, const char *reason, Err **reterr) {
         s->blessed = facts_next_blessing(&j->facts);
+        s->proven = now_realtime();
         return slot_set_state(j, s, SLOT_GOOD, reason, reterr);
 }
 

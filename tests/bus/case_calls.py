@@ -111,6 +111,7 @@ def test_orders_of_short_calls(build):
               {"type": "mark", "slot": "1", "verdict": "bad", "reason": "because"}),
              ("Prune", "a{sv}", [{}], {"type": "prune"}),
              ("Merge", "a{sv}", [{}], {"type": "merge"}),
+             ("Merge", "a{sv}", [options(scheduled=True)], {"type": "merge", "scheduled": True}),
              ("Discard", "s", ["2"], {"type": "discard", "slot": "2"}),
              ("Pin", "sb", ["2", True], {"type": "pin", "slot": "2", "pinned": True}),
              ("Commit", "sa{sv}", ["t1", {}], {"type": "commit", "transaction": "t1"}),

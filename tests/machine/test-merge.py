@@ -1,0 +1,126 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A merge that begins by itself, is stopped, meets a full disk, and goes on."""
+
+import subprocess
+import sys
+
+from machinery import harness
+
+CHANGE = "echo $VERSION >etc/motd"
+CONF = "etc/abupdate/abupdated.conf"
+
+# Every turn of a merge begins late enough for somebody to come in between.
+SLOWLY = ("strace -f -qq -o /dev/null -e trace=ioprio_set "
+          "-e inject=ioprio_set:delay_enter=3000000")
+
+
+def wait_for(it, after):
+    """MergeAfter=@after, in the configuration of a system that cannot be written to."""
+    it.run("sh", "-ec", f"[ -e /run/conf.old ] || {{ cp {it.root}/{CONF} /run/conf.old; "
+           f"cp /run/conf.old /run/conf; mount --bind /run/conf {it.root}/{CONF}; }}; "
+           f"{{ cat /run/conf.old; printf '[Seed]\\nMergeAfter={after}\\n'; }} >/run/conf")
+
+
+def reboot(it, **options):
+    """A reboot, without the configuration that was put over that of the system."""
+    it.run("sh", "-c", f"umount {it.root}/{CONF}; rm -f /run/conf.old")
+    it.reboot(**options)
+
+
+def due(case, it, code=0):
+    """What the timer does."""
+    return case.abctl(it, "merge", "--scheduled", code=code)
+
+
+def kind(it, name):
+    """What the worker says a device is."""
+    return next(s for s in it.abctl("--json=short", "status").data["slots"]
+                if s["id"] == name)["device-kind"]
+
+
+def test_begins_by_itself(case):
+    """Not before the blessing, not before its time, not where it never should; then it does."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    due(case, it, code=3)
+    case.update(it, "2.0", change=CHANGE)
+    it.reboot()
+    wait_for(it, 0)
+    due(case, it, code=3)
+    case.expect(it, state="trial")
+    case.abctl(it, "mark", "good")
+    wait_for(it, 86400)
+    result = due(case, it, code=3)
+    case.check("8639" in result.err or "86400" in result.err, result)
+    wait_for(it, "never")
+    case.check("MergeAfter=never" in due(case, it, code=3).err, "no word of the reason")
+    case.equal(kind(it, "b"), "sprout")
+    wait_for(it, 0)
+    due(case, it)
+    case.equal(kind(it, "b"), "standalone")
+    due(case, it, code=3)
+    case.equal(it.part_hash("a"), seed)
+    reboot(it)
+    case.runs(it, "2.0", "b")
+
+
+def test_stopped_and_gone_on(case):
+    """Stopped in good order: held until the next boot. Worker killed, power cut: it goes on."""
+    it = case.pair(size=1280 << 20)
+    seed = it.part_hash("a")
+    case.to(it, "2.0", change=CHANGE)
+
+    def slowly():
+        reboot(it, wrap=SLOWLY)
+        wait_for(it, 0)
+
+    def stopped(stop):
+        with it.popen("abctl", "merge", "--scheduled", stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL) as merge:
+            case.wait("the merge to begin", lambda: case.phase(it) == "merge")
+            stop()
+            merge.wait(30)
+        case.equal(kind(it, "b"), "sprout")
+
+    slowly()
+    stopped(lambda: it.run("kill", "-TERM", *case.pids(it)[0]))    # as a shutdown does
+    case.check("cancelled or failed" in due(case, it, code=3).err, "no word of the reason")
+    slowly()
+    stopped(lambda: it.run("kill", "-KILL", *case.pids(it)[1]))
+    it.power_cut()
+    it.boot()
+    wait_for(it, 0)
+    due(case, it)
+    case.equal(kind(it, "b"), "standalone")
+    reboot(it)
+    case.runs(it, "2.0", "b")
+    case.equal((kind(it, "b"), it.part_hash("a")), ("sealed", seed))
+
+
+def test_full_disk(case):
+    """What runs does not fit any more: said so, nothing is lost, and with room it ends."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", change=f"{CHANGE}; head -c 100M /dev/urandom >usr/share/big")
+    case.abctl(it, "merge")
+    it.reboot()
+    seed = it.part_hash("b")
+    case.to(it, "3.0", base="2.0", change=CHANGE)
+    wait_for(it, 0)
+    full = it.run("sh", "-ec", f"mkdir -p /run/all; mount -o subvolid=5 {it.root_source()} /run/all; "
+                  "head -c 2G /dev/urandom >/run/all/filler || true; sync -f /run/all || true")
+    case.check("No space left" in full.err, full)
+    case.refused(it, "merge", error="NoSpace")
+    case.expect(it, state="steady", booted="a", next="a")
+    case.equal(it.run("cat", f"{it.root}/etc/motd").out, "3.0\n")
+    due(case, it, code=3)
+    freed = it.run("sh", "-ec", "rm /run/all/filler; sync -f /run/all; umount /run/all")
+    case.equal(freed.code, 0, freed)
+    case.abctl(it, "merge")
+    reboot(it)
+    case.runs(it, "3.0", "a")
+    case.equal((kind(it, "a"), it.part_hash("b")), ("sealed", seed))
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main(globals()))
