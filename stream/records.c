@@ -8,7 +8,9 @@
 
 #include "stream/records.h"
 
-enum { RING = 128, THREADS_MAX = 8 };
+/* A wake-up costs as much as a small file: threads are woken for some at once, and the caller goes on when there is room for
+ * many. */
+enum { RING = 256, ROOM = RING / 2, WAKE = 16, THREADS_MAX = 8 };
 #define BUFFER_SIZE (256u << 10)
 #define TICK_USEC   (200 * UINT64_C(1000))
 
@@ -38,14 +40,16 @@ struct Records {
 };
 
 static int hash_content(Records *q, EVP_MD_CTX *ctx, uint8_t *buf, Record *rec) {
+        uint64_t left = rec->file.size;
         unsigned n;
 
         if (EVP_DigestInit_ex(ctx, q->sha256, NULL) != 1)
                 return -ENOMEM;
         if (q->args.from_disk)
                 (void) posix_fadvise(rec->file.fd, 0, 0, POSIX_FADV_DONTNEED);
-        (void) posix_fadvise(rec->file.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-        for (;;) {
+        if (left > BUFFER_SIZE)
+                (void) posix_fadvise(rec->file.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+        while (left > 0) {
                 ssize_t k = read(rec->file.fd, buf, BUFFER_SIZE);
 
                 if (k < 0 && errno == EINTR)
@@ -53,7 +57,8 @@ static int hash_content(Records *q, EVP_MD_CTX *ctx, uint8_t *buf, Record *rec) 
                 if (k < 0)
                         return -errno;
                 if (k == 0)
-                        break;
+                        return -EIO; /* shorter than it says */
+                left -= (uint64_t) k < left ? (uint64_t) k : left;
                 if (EVP_DigestUpdate(ctx, buf, (size_t) k) != 1)
                         return -EIO;
                 atomic_fetch_add(&q->bytes, (uint64_t) k);
@@ -182,6 +187,8 @@ static int take(Records *q, Err **reterr) {
         int r = 0;
 
         pthread_mutex_lock(&q->lock);
+        if (!rec->done)
+                pthread_cond_broadcast(&q->work);
         while (!rec->done && r >= 0) {
                 struct timespec until;
 
@@ -225,8 +232,9 @@ int records_add(Records *q, void *data, size_t size, RecordFile file, const char
                         .done = file.fd < 0};
         int r = tick(q, reterr);
 
-        if (r >= 0 && q->added - q->taken == RING)
-                r = take(q, reterr);
+        if (q->added - q->taken == RING)
+                while (r >= 0 && q->added - q->taken > ROOM)
+                        r = take(q, reterr);
         if (r >= 0) {
                 rec.path = strdup(path);
                 if (!rec.path)
@@ -238,8 +246,8 @@ int records_add(Records *q, void *data, size_t size, RecordFile file, const char
         }
         pthread_mutex_lock(&q->lock);
         q->ring[q->added++ % RING] = rec;
-        if (!rec.done)
-                pthread_cond_signal(&q->work);
+        if (q->added % WAKE == 0)
+                pthread_cond_broadcast(&q->work);
         pthread_mutex_unlock(&q->lock);
         return 0;
 }

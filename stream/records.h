@@ -13,10 +13,10 @@ int records_new(const TreeDigestArgs *args, Records **ret, Err **reterr);
 Records *records_free(Records *q);
 DEFINE_CLEANUP(Records, records_free)
 
-/* The file that @fd is open on, for args->found. */
+/* The file that @fd is open on: so many bytes are its content; the rest is for args->found. */
 typedef struct RecordFile {
         int fd; /* -1: none */
-        uint64_t ino, transid;
+        uint64_t size, ino, transid;
 } RecordFile;
 
 /* Appends @size bytes, and behind them the SHA-256 of what @file gives; @path is for the story. Takes @data and the

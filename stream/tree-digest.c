@@ -154,6 +154,8 @@ static ssize_t read_xattr(const char *where, const char *name, char **ret) {
                         return -errno;
                 if (!buf)
                         return -ENOMEM;
+                if (n == 0)
+                        return 0;
                 n = name ? lgetxattr(where, name, buf, (size_t) n)
                          : llistxattr(where, buf, (size_t) n);
                 if (n < 0 && errno == ERANGE)
@@ -243,6 +245,7 @@ static int put_content(Walk *w, int dir_fd, const char *name, const struct stat 
         }
         *ret = (RecordFile){
                         .fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
+                        .size = (uint64_t) st->st_size,
                         .ino = st->st_ino,
                         .transid = transid};
         return ret->fd < 0 ? -errno : 0;
