@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""check-units.py BUILD PROGRAM... - systemd-analyze verify on every unit, with the programs of the build."""
+"""check-units.py BUILD PROGRAM... - systemd-analyze verify on every unit, with the programs of the build,
+and how exposed the service is."""
 
 import os
 import pathlib
@@ -11,6 +12,17 @@ import sys
 import tempfile
 
 from tap import Tap
+
+
+EXPOSURE = 25                           # tenths, at most; 24 now
+
+
+def exposure(unit):
+    """Problems where systemd-analyze finds the unit more exposed than that."""
+    done = subprocess.run(["systemd-analyze", "security", "--no-pager", "--offline=true",
+                           f"--threshold={EXPOSURE}", unit], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False)
+    return [] if done.returncode == 0 else done.stdout.splitlines()[-1:]
 
 
 def main():
@@ -34,6 +46,8 @@ def main():
                                   check=False)
             lines = [line for line in done.stdout.splitlines() if "abupdate" in line]
             tap.case(f"units: {unit.name}", lines)
+        tap.case(f"units: abupdated.service is exposed by {EXPOSURE / 10} at most",
+                 exposure(f"{top}/abupdated.service"))
     return tap.done()
 
 

@@ -7,8 +7,8 @@ import os
 import pty
 import re
 import select
-import shutil
 import subprocess
+import tempfile
 import time
 
 
@@ -57,22 +57,22 @@ class Choice:
         self.id = f"abupdate-{self.slot}"
 
 
-def configuration(boot):
-    """grub.cfg for the boot partition on the device or image @boot."""
-    uuid = run("blkid", "-p", "-o", "value", "-s", "UUID", boot).decode().strip()
-    folder = os.path.join(os.path.dirname(os.path.abspath(boot)) if os.path.isfile(boot) else "/tmp",
-                          f"grub-script-{os.getpid()}")
-    os.makedirs(f"{folder}/boot/abupdate", exist_ok=True)
-    try:
+def script(uuid):
+    """What the product adds to the grub.cfg of a machine whose boot partition has that id."""
+    with tempfile.TemporaryDirectory(prefix="grub-script-") as folder:
+        os.makedirs(f"{folder}/boot/abupdate")
         for name, text in (("mountpoint", "exit 0"), ("probe", f"echo {uuid}")):
             with open(f"{folder}/{name}", "w", encoding="ascii") as file:
                 file.write(f"#!/bin/sh\n{text}\n")
             os.chmod(f"{folder}/{name}", 0o755)
-        text = run(SCRIPT, env=dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}",
-                                    grub_probe=f"{folder}/probe", ABUPDATE_BOOT=f"{folder}/boot"))
-    finally:
-        shutil.rmtree(folder)
-    return HEAD + text.decode() + TAIL
+        return run(SCRIPT, env=dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}",
+                                    grub_probe=f"{folder}/probe",
+                                    ABUPDATE_BOOT=f"{folder}/boot")).decode()
+
+
+def uuid_of(boot):
+    """The id of the file system on a device or image."""
+    return run("blkid", "-p", "-o", "value", "-s", "UUID", boot).decode().strip()
 
 
 def _emulate(command):
@@ -103,7 +103,7 @@ def choose(boot, others, work):
     beside it; @work is a folder for its configuration."""
     os.makedirs(work, exist_ok=True)
     with open(f"{work}/grub.cfg", "w", encoding="ascii") as file:
-        file.write(configuration(boot))
+        file.write(HEAD + script(uuid_of(boot)) + TAIL)
     run("grub-script-check", f"{work}/grub.cfg")
     with open(f"{work}/device.map", "w", encoding="ascii") as file:
         for number, path in enumerate([boot, *others]):
@@ -130,13 +130,14 @@ def peek(image, part, others, work):
         os.unlink(copy)
 
 
-def first_files(where, slot, options):
+def first_files(where, slot, options, initrd=False):
     """What an installer writes into the folder abupdate of the boot partition @where."""
     with open(f"{where}/abupdate/slot-{slot}/entry.cfg", "w", encoding="ascii") as file:
         words = " ".join(f"'{word}'" for word in options.split())
+        line = f"        initrd '/abupdate/slot-{slot}/initrd'\n" if initrd else ""
         file.write(f"menuentry 'Version 1.0' --id 'abupdate-{slot}' {{\n"
                    '        set root="${abupdate_device}"\n'
-                   f"        linux '/abupdate/slot-{slot}/linux' {words}\n}}\n")
+                   f"        linux '/abupdate/slot-{slot}/linux' {words}\n{line}}}\n")
     for number in (0, 1):
         run("grub-editenv", f"{where}/abupdate/grubenv-{number}", "create")
     run("grub-editenv", f"{where}/abupdate/grubenv-0", "set", "abupdate_serial=1",

@@ -7,15 +7,15 @@ import subprocess
 import time
 
 from machinery import kernel
-from machinery.disk import mounted, run
+from machinery.disk import run
 
-from . import tree
+from . import tree, uefi
 
 SIZE = 3 << 30
 CONFIGURATION = """\
 [Update]
 Backend=snapshot
-Boot=default-subvolume
+Boot={boot}
 Compatible=guest
 
 [Boot]
@@ -30,7 +30,9 @@ VERSIONS = {
     "2.1": "head -c 48M /dev/urandom >usr/share/bulk && sha256sum usr/share/bulk |"
            " sed s,usr,/usr, >usr/share/bulk.sha256",
     "3.0": SAY.format("exit 7"),
-    "3.1": "ln -sf /bin/false usr/sbin/init",
+    # where the initrd is a systemd, it starts the other one without asking for /sbin/init
+    "3.1": "ln -sf /bin/false usr/lib/systemd/systemd",
+    "3.3": "for i in boot/initrd.img-*; do head -c 65536 /dev/zero >$i; done",
     "3.2": SAY.format("sleep 1000") + " && mkdir -p etc/abupdate/abupdated.conf.d"
            " && printf '[Health]\\nTimeout=5\\n' >etc/abupdate/abupdated.conf.d/health.conf",
 }
@@ -56,30 +58,39 @@ def _image(top, version, change, output, abctl, key):
     run("btrfs", "-q", "subvolume", "delete", new)
 
 
-def _cut(build, folder, kinds, versions):
+def _cut(build, folder, kinds, versions, boot):
     disk, top, images = f"{folder}/disk.img", f"{folder}/top", f"{folder}/images"
     key, abctl = f"{folder}/guest.key", f"{build}/client/abctl"
     os.makedirs(images, exist_ok=True)
     if not os.path.exists(key):
         run(abctl, "image", "keygen", key)
-    with open(disk, "wb") as file:
-        file.truncate(SIZE)
-    run("mkfs.btrfs", "-q", "-f", "-L", "guest", "-m", "single", disk)
-    loop = mounted(disk, top)
+    part = (0, 0) if boot == "default-subvolume" else uefi.partition(disk, SIZE)
+    if boot == "default-subvolume":
+        with open(disk, "wb") as file:
+            file.truncate(SIZE)
+    loop = kernel.Loop(disk, part=part)
+    run("mkfs.btrfs", "-q", "-f", "-L", "guest", "-m", "single", loop.device)
+    os.makedirs(top, exist_ok=True)
+    kernel.mount(loop.device, top, "btrfs", 0, "subvolid=5")
     slot = f"{top}/@abupdate/slots/1"
     for name in ("slots/1/image", "staging", "state"):
         os.makedirs(f"{top}/@abupdate/{name}", mode=0o700)
     first = f"{slot}/image/1.0"
     run("btrfs", "-q", "subvolume", "create", first)
     os.makedirs(f"{first}/etc/abupdate/keys.d")
-    tree.write(f"{first}/etc/abupdate/abupdated.conf", CONFIGURATION)
+    tree.write(f"{first}/etc/abupdate/abupdated.conf", CONFIGURATION.format(boot=boot))
     tree.fill(first, build, key)
     tree.initrds(first, folder, kinds)
+    if boot != "default-subvolume":
+        uefi.prepare_tree(first)
     run("btrfs", "-q", "property", "set", first, "ro", "true")
     run("btrfs", "-q", "subvolume", "snapshot", first, f"{slot}/root")
     tree.write(f"{slot}/slot.conf", f"State=good\nVersion=1.0\nCreated={int(time.time())}000000\n"
                "Blessed=1\nSubvolumes=1.0:/\n")
-    run("btrfs", "subvolume", "set-default", f"{slot}/root")
+    if boot == "default-subvolume":
+        run("btrfs", "subvolume", "set-default", f"{slot}/root")
+    else:
+        uefi.install_loader(boot, folder, disk, loop.device, kinds[0])
     kernel.syncfs(top)
     for version, change in versions.items():
         _image(top, version, change, f"{images}/{version}.send", abctl, key)
@@ -89,8 +100,9 @@ def _cut(build, folder, kinds, versions):
     run("mke2fs", "-q", "-t", "ext4", "-L", "images", "-d", images, f"{folder}/images.img", "256M")
 
 
-def cut(build, folder, kinds=("initramfs-tools",), versions=None):
-    """Make disk.img, images.img, vmlinuz and initrd-<kind> in @folder from the tree @build.
+def cut(build, folder, kinds=("initramfs-tools",), versions=None, boot="default-subvolume"):
+    """Make disk.img, images.img, vmlinuz and initrd-<kind> in @folder from the tree @build. @boot: bls
+    and grub have a partition with their loader for UEFI.
 
     NoTree: there is no Debian to make it from.
     """
@@ -99,4 +111,4 @@ def cut(build, folder, kinds=("initramfs-tools",), versions=None):
     os.makedirs(folder, exist_ok=True)
     tree.debian()
     kernel.in_private_namespace(_cut, os.path.abspath(build), os.path.abspath(folder), kinds,
-                                VERSIONS if versions is None else versions)
+                                VERSIONS if versions is None else versions, boot)

@@ -17,6 +17,8 @@ import time
 from machinery import kernel
 from machinery.disk import run
 
+from . import uefi
+
 QEMU = "qemu-system-x86_64"
 BOOT_LIMIT = 300        # seconds of one boot, on a busy machine
 CMDLINE = ("root=LABEL=guest rw console=ttyS0 net.ifnames=0 panic=1 random.trust_cpu=on audit=0 "
@@ -47,14 +49,20 @@ class Guest:
         self.process = self.agent = None
         self.boots = 0
         self.boot_id = self.unread = ""
+        self.variables = f"{self.work}/variables.fd"
         os.makedirs(work, exist_ok=True)
+        if machine == "uefi" and not os.path.exists(self.variables):
+            shutil.copy(uefi.VARIABLES, self.variables)
         if not os.path.exists(self.disk):
             run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"{self.cut}/disk.img",
                 self.disk)
 
     def arguments(self, port=None):
         """The command line of QEMU; @port: the descriptor of the agent's socket."""
-        cmdline, kind = self.cmdline, self.machine
+        cmdline, kind, firmware = self.cmdline, self.machine, []
+        if kind == "uefi":
+            kind, firmware = "q35", ["-drive", f"if=pflash,format=raw,readonly=on,file={uefi.CODE}",
+                                     "-drive", f"if=pflash,format=raw,file={self.variables}"]
         if kind == "microvm":
             kind, cmdline = "microvm,pcie=on,rtc=on", f"{cmdline} {clock()}"
         console = ["-chardev", f"file,id=console,path={self.log},append=on",
@@ -67,7 +75,7 @@ class Guest:
                         "-device", "virtserialport,chardev=agent,name=agent"]
         return [QEMU, "-M", kind, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768",
                 "-nodefaults", "-no-reboot", "-display", "none", *console,
-                "-kernel", self.kernel, "-initrd", self.initrd, "-append", cmdline,
+                *(firmware or ["-kernel", self.kernel, "-initrd", self.initrd, "-append", cmdline]),
                 "-drive", f"if=none,id=disk,file={self.disk},format=qcow2,cache=writeback",
                 "-device", "virtio-blk-pci,drive=disk",
                 "-drive", f"if=none,id=images,file={self.cut}/images.img,format=raw,read-only=on",
@@ -111,7 +119,7 @@ class Guest:
             try:
                 line = self._line(BOOT_LIMIT)
             except Dead:
-                if retried or "Run /init" in self.tail(1 << 20):
+                if retried or self.machine == "uefi" or "Run /init" in self.tail(1 << 20):
                     raise
                 # the emulated board now and then does not get as far as the kernel's first program
                 retried = True

@@ -15,7 +15,7 @@ PACKAGES = """
     systemd systemd-sysv libpam-systemd dbus udev kmod btrfs-progs zstd cpio busybox-static
     linux-image-cloud-amd64 initramfs-tools dracut-core
     libjson-c5 libeconf0 libbtrfsutil1 libblkid1 libmount1 libsmartcols1 libzstd1 liblzma5 zlib1g
-    libssl3 libcurl4 libseccomp2 libcap2 libisal2
+    libssl3 libcurl4 libseccomp2 libcap2 libisal2 grub-common
 """.split()
 LEFT_OUT = ("doc", "man", "locale", "info", "bug", "lintian", "i18n")
 # What takes time at boot and means nothing to a guest without network, clock and people.
@@ -120,7 +120,8 @@ def fill(tree, build, key):
 
 
 def initrds(tree, output, kinds):
-    """Copy the kernel of @tree to the folder @output, and make the initrds @kinds with it.
+    """Copy the kernel of @tree to the folder @output, and make the initrds @kinds with it; the
+    first of them is that of the tree too.
 
     Runs in a private mount namespace, where it mounts what the tools want to see.
     """
@@ -139,5 +140,6 @@ def initrds(tree, output, kinds):
                 "plymouth i18n network resume crypt dm lvm mdraid nfs terminfo multipath iscsi nbd",
                 inside, version)
         shutil.move(f"{tree}{inside}", f"{output}/initrd-{kind}")
+    shutil.copy(f"{output}/initrd-{kinds[0]}", f"{tree}/boot/initrd.img-{version}")
     kernel.umount(f"{tree}/dev")
     kernel.umount(f"{tree}/proc")
