@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Away from the seed: old subvolumes first, so that only what is needed is copied, then chunk by
- * chunk, then the device goes out of the file system. Nothing is ever written to it: it stays the
- * bootable version that it was. */
+/* Away from the seed: old subvolumes first, so that only what is needed is copied, then the kernel moves chunk by chunk, and
+ * the device goes out of the file system. Nothing is ever written to it: it stays the bootable version that it was. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
@@ -13,12 +13,12 @@
 
 enum { LOOK_MSEC = 50, IDLE_PRIORITY = 3 << 13 /* IOPRIO_CLASS_IDLE, linux/ioprio.h */ };
 
-/* One ioctl in a thread of its own: a signal that has a handler does not break it off, so somebody
- * has to be there to ask for that. */
+/* The removal in a thread of its own: a signal that has a handler does not break it off, so somebody has to be there to ask
+ * for that. */
 typedef struct Move {
         int fd;
         uint64_t id;
-        bool remove;
+        atomic_bool stop; /* before it has begun */
         pthread_mutex_t lock;
         pthread_cond_t ended;
         bool done;
@@ -32,8 +32,7 @@ static void *run_move(void *userdata) {
         int r;
 
         (void) syscall(SYS_ioprio_set, /* IOPRIO_WHO_PROCESS */ 1, 0, IDLE_PRIORITY);
-        r = m->remove ? fs_device_remove(m->fd, m->id, &err)
-                      : fs_balance_device(m->fd, m->id, /* limit= */ 1, &err);
+        r = atomic_load(&m->stop) ? -ECANCELED : fs_device_remove(m->fd, m->id, &err);
         pthread_mutex_lock(&m->lock);
         m->r = r;
         m->err = err;
@@ -62,11 +61,9 @@ static bool has_ended(Move *m) {
         return done;
 }
 
-static void stop_move(const Move *m) {
-        if (m->remove)
-                (void) fs_device_remove_cancel(m->fd, NULL);
-        else
-                (void) fs_balance_cancel(m->fd, NULL);
+static void stop_move(Move *m) {
+        atomic_store(&m->stop, true);
+        (void) fs_device_remove_cancel(m->fd, NULL);
 }
 
 typedef struct Merge {
@@ -115,34 +112,39 @@ static int stopped(Err **reterr) {
                         "goes on from there");
 }
 
-static int move(Merge *g, bool remove, uint64_t left, Err **reterr) {
-        const uint64_t done = g->total > left ? g->total - left : 0, from = bytes_read(g);
+/* Chunks count when they are gone, and then whole; in between what was read of the next one does. */
+static uint64_t bytes_done(const Merge *g, uint64_t from) {
+        uint64_t left = g->total, read = bytes_read(g) - from, gone;
+
+        (void) left_on(g, &left, NULL);
+        gone = g->total > left ? g->total - left : 0;
+        return read > g->total ? g->total : read > gone ? read : gone;
+}
+
+static int move(Merge *g, Err **reterr) {
+        const uint64_t from = bytes_read(g);
         Move m = {.fd = g->seed->layout.top_fd,
                         .id = g->id,
-                        .remove = remove,
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .ended = PTHREAD_COND_INITIALIZER};
         bool stop = false;
-        uint64_t now = 0;
         pthread_t thread;
         int r;
 
-        if (g->args->progress(g->args->userdata, done, g->total) != 0)
+        if (g->args->progress(g->args->userdata, 0, g->total) != 0)
                 return stopped(reterr);
         r = pthread_create(&thread, NULL, run_move, &m);
         if (r != 0)
                 return err_sys(reterr, r, "start to move data");
         while (!has_ended(&m)) {
-                now = bytes_read(g) - from;
-                if (g->args->progress(g->args->userdata, done + (now < left ? now : left),
-                                    g->total) != 0)
+                if (g->args->progress(g->args->userdata, bytes_done(g, from), g->total) != 0)
                         stop = true;
                 if (stop)
                         stop_move(&m);
         }
         pthread_join(thread, NULL);
-        /* the removal that was faster than the wish to stop it is the end of the merge */
-        if (stop && (m.r < 0 || !remove)) {
+        /* a removal that was faster than the wish to stop it is the end of the merge */
+        if (stop && m.r < 0) {
                 err_free(m.err);
                 return stopped(reterr);
         }
@@ -166,21 +168,6 @@ static int explain(const Merge *g, int r, Err **reterr) {
                                 "or delete it, then merge again",
                                 g->device->path);
         return err_add(reterr, r, "merge %s", g->device->path);
-}
-
-/* A balance does what it can at a time; when a turn has changed nothing, what is left is for the
- * removal. */
-static int empty_device(Merge *g, Err **reterr) {
-        uint64_t before = UINT64_MAX, left = 0;
-        int r = left_on(g, &left, reterr);
-
-        while (r >= 0 && left > 0 && left < before) {
-                before = left;
-                r = move(g, /* remove= */ false, left, reterr);
-                if (r >= 0)
-                        r = left_on(g, &left, reterr);
-        }
-        return r;
 }
 
 /* Slots of other devices: on their own device they stay, here they only would be copied. */
@@ -211,8 +198,6 @@ int seed_merge(SlotBackend *b, const MergeArgs *args, Err **reterr) {
         if (r >= 0)
                 r = left_on(&g, &g.total, reterr);
         if (r >= 0)
-                r = empty_device(&g, reterr);
-        if (r >= 0)
-                r = move(&g, /* remove= */ true, 0, reterr);
+                r = move(&g, reterr);
         return r == -ECANCELED || r >= 0 ? r : explain(&g, r, reterr);
 }

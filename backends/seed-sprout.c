@@ -14,8 +14,8 @@
  * is on its way in. */
 #define SLACK (UINT64_C(512) << 20)
 
-/* Before it fstrim on a sprout wrote to the seed. */
-#define MIN_KERNEL "5.13"
+/* Before 5.13 fstrim on a sprout wrote to the seed; before 5.14 a removal cannot be stopped. */
+#define MIN_KERNEL "5.14"
 
 static int check_kernel(Seed *s, Err **reterr) {
         _cleanup_(freep) char *text = NULL;

@@ -144,30 +144,6 @@ int fs_device_remove_cancel(int fd, Err **reterr) {
         return device_error(r, reterr, "stop the removal of", "a device");
 }
 
-int fs_balance_device(int fd, uint64_t id, unsigned limit, Err **reterr) {
-        const struct btrfs_balance_args kind = {
-                        .flags = BTRFS_BALANCE_ARGS_DEVID | BTRFS_BALANCE_ARGS_LIMIT,
-                        .devid = id,
-                        .limit = limit,
-        };
-        struct btrfs_ioctl_balance_args args = {
-                        .flags = BTRFS_BALANCE_DATA | BTRFS_BALANCE_METADATA,
-                        .data = kind,
-                        .meta = kind,
-        };
-        char which[24];
-
-        snprintf(which, sizeof(which), "%" PRIu64, id);
-        return device_error(ioctl(fd, BTRFS_IOC_BALANCE_V2, &args), reterr,
-                        "move chunks from device", which);
-}
-
-int fs_balance_cancel(int fd, Err **reterr) {
-        int r = ioctl(fd, BTRFS_IOC_BALANCE_CTL, BTRFS_BALANCE_CTL_CANCEL);
-
-        return r < 0 && errno == ENOTCONN ? 0 : device_error(r, reterr, "stop", "moving chunks");
-}
-
 static int control(unsigned long request, const char *path, const char *what, Err **reterr) {
         _cleanup_(fd_closep) int fd = open("/dev/btrfs-control", O_RDWR | O_CLOEXEC);
         struct btrfs_ioctl_vol_args args = {0};

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* os/btrfs-device.h - the devices of a mounted Btrfs: which there are, adding, removing, moving
- * chunks from one to the others. Thin over ioctls; all refusals are the caller's (the kernel has
- * few, and crashes on some mistakes). */
+/* os/btrfs-device.h - the devices of a mounted Btrfs: which there are, adding, removing. Thin over ioctls; all
+ * refusals are the caller's (the kernel has few, and crashes on some mistakes). */
 #pragma once
 
 #include "base/err.h"
@@ -34,13 +33,6 @@ int fs_device_add(int fd, const char *path, Err **reterr);
  * fs_device_remove_cancel(). @fd must be of a writable mount. Committed on return. */
 int fs_device_remove(int fd, uint64_t id, Err **reterr);
 int fs_device_remove_cancel(int fd, Err **reterr);
-
-/* Moves at most @limit chunks of each kind away from device @id. Blocks; safe to break off at any
- * moment, what has been moved stays moved. -ECANCELED after fs_balance_cancel(). */
-int fs_balance_device(int fd, uint64_t id, unsigned limit, Err **reterr);
-
-/* Ends a balance that is running or paused, after the block group it is at. Fine where none is. */
-int fs_balance_cancel(int fd, Err **reterr);
 
 /* Makes a device known to the kernel, or forgets one that is not mounted. */
 int btrfs_scan(const char *path, Err **reterr);
