@@ -13,6 +13,12 @@ def _read(path):
         return file.read()
 
 
+def _device(folder):
+    """What is mounted there, in whatever namespace."""
+    number = os.stat(folder).st_dev
+    return f"/dev/loop{os.minor(number)}"
+
+
 def test_menu_of_grub(case):
     """Boot=grub with slots that are subvolumes: GRUB's own language chooses, counts and goes back."""
     case.grub()
@@ -76,6 +82,24 @@ def test_kernel_of_a_commit(case):
         case.expect(it, booted="1", state="trial")
     it.reboot()
     case.expect(it, booted="2", state="fallback")
+
+
+def test_part_of_grub_cfg(case):
+    """What grub-mkconfig is given finds the boot partition by itself, and is GRUB's language."""
+    case.grub()
+    it = case.machine(loader="grub")
+    done = it.run("env", f"ABUPDATE_BOOT=/nowhere {it.root}/usr {it.root}/efi", grubloader.SCRIPT)
+    case.equal(done.code, 0, done)
+    uuid = it.in_boot(lambda folder: grubloader.uuid_of(_device(folder)))
+    case.equal(done.out, grubloader.script(uuid))
+    case.equal(it.run("env", "ABUPDATE_BOOT=/nowhere", grubloader.SCRIPT).out, "")
+    # a grub.cfg without it: then nothing is armed
+    it.run("sh", "-c", f"mkdir {it.root}/efi/grub; echo 'set timeout=1' >{it.root}/efi/grub/grub.cfg")
+    case.refused(it, "update", case.image(it, "2.0"), error="WrongLayout")
+    with open(f"{case.tmp}/grub.cfg", "w", encoding="ascii") as file:
+        file.write(done.out)
+    it.run("cp", f"{case.tmp}/grub.cfg", f"{it.root}/efi/grub/grub.cfg")
+    case.update(it, "2.0")
 
 
 def test_environment_of_grub(case):
