@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from machinery import disk, harness, kernel
+from machinery.machine import MachineError
 
 CHANGE = "echo $VERSION >etc/motd; cp usr/bin/hello usr/bin/hello.$VERSION"
 
@@ -425,6 +426,36 @@ def test_broken_block_in_the_seed(case):
     it.reboot()
     case.equal(device_kind(it, "b"), "sealed")
     case.equal(it.part_hash("a"), seed)
+
+
+def test_seed_missing_at_boot(case):
+    """Without its seed a sprout does not boot, and nothing is lost; with it all goes on."""
+    it = case.pair(size=1280 << 20)
+    seed = it.part_hash("a")
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    it.shutdown()
+    offset = disk.regions(it.spec)["a"][0]
+    with open(f"{it.folder}/disk.img", "r+b") as file:
+        file.seek(offset)
+        head = file.read(1 << 20)
+        file.seek(offset)
+        file.write(bytes(len(head)))
+    sprout = it.part_hash("b")
+    try:
+        it.boot()
+    except MachineError:
+        pass
+    case.check(not it.running, "it has booted without its seed")
+    case.equal(it.part_hash("b"), sprout)
+    with open(f"{it.folder}/disk.img", "r+b") as file:
+        file.seek(offset)
+        file.write(head)
+    it.boot()
+    case.runs(it, "2.0", "b")
+    case.equal(it.part_hash("a"), seed)
+    case.abctl(it, "merge")
+    it.reboot()
+    case.runs(it, "2.0", "b")
 
 
 def test_label_on_the_seed(case):
