@@ -121,39 +121,58 @@ static uint64_t bytes_done(const Merge *g, uint64_t from) {
         return read > g->total ? g->total : read > gone ? read : gone;
 }
 
-static int move(Merge *g, Err **reterr) {
-        const uint64_t from = bytes_read(g);
+static MergeWish tell(const Merge *g, uint64_t from) {
+        return g->args->progress(g->args->userdata, bytes_done(g, from), g->total);
+}
+
+/* Until the device is gone, or somebody wishes something else: *@ret_wish. */
+static int move_on(Merge *g, uint64_t from, MergeWish *ret_wish, Err **reterr) {
         Move m = {.fd = g->seed->layout.top_fd,
                         .id = g->id,
                         .lock = PTHREAD_MUTEX_INITIALIZER,
                         .ended = PTHREAD_COND_INITIALIZER};
-        bool stop = false;
+        MergeWish wish = MERGE_GOES_ON;
         pthread_t thread;
-        int r;
+        int r = pthread_create(&thread, NULL, run_move, &m);
 
-        if (g->args->progress(g->args->userdata, 0, g->total) != 0)
-                return stopped(reterr);
-        r = pthread_create(&thread, NULL, run_move, &m);
         if (r != 0)
                 return err_sys(reterr, r, "start to move data");
         while (!has_ended(&m)) {
-                if (g->args->progress(g->args->userdata, bytes_done(g, from), g->total) != 0)
-                        stop = true;
-                if (stop)
+                MergeWish now = tell(g, from);
+
+                if (now > wish)
+                        wish = now;
+                if (wish != MERGE_GOES_ON)
                         stop_move(&m);
         }
         pthread_join(thread, NULL);
-        /* a removal that was faster than the wish to stop it is the end of the merge */
-        if (stop && m.r < 0) {
-                err_free(m.err);
-                return stopped(reterr);
-        }
-        if (m.r < 0 && reterr) {
+        *ret_wish = wish;
+        if (m.r < 0 && reterr && (wish == MERGE_GOES_ON || m.r != -ECANCELED)) {
                 err_free(*reterr);
                 *reterr = MOVE(m.err);
         }
         err_free(m.err);
         return m.r;
+}
+
+/* A removal that was faster than the wish to stop it is the end of the merge. */
+static int move(Merge *g, Err **reterr) {
+        const uint64_t from = bytes_read(g);
+        MergeWish wish = g->args->progress(g->args->userdata, 0, g->total);
+
+        for (;;) {
+                int r;
+
+                while (wish == MERGE_WAITS) {
+                        (void) usleep(LOOK_MSEC * 1000);
+                        wish = tell(g, from);
+                }
+                if (wish == MERGE_ENDS)
+                        return stopped(reterr);
+                r = move_on(g, from, &wish, reterr);
+                if (wish == MERGE_GOES_ON || r != -ECANCELED)
+                        return r;
+        }
 }
 
 static int explain(const Merge *g, int r, Err **reterr) {

@@ -16,10 +16,17 @@ typedef struct World {
 
 typedef struct SlotBackend SlotBackend;
 
+/* What becomes of a merge from here on. */
+typedef enum MergeWish {
+        MERGE_GOES_ON,
+        MERGE_WAITS, /* nothing is moved until it goes on */
+        MERGE_ENDS,  /* with -ECANCELED */
+} MergeWish;
+
 typedef struct MergeArgs {
         void *userdata;
-        /* Called many times a second; what is not 0 ends the merge with -ECANCELED. */
-        int (*progress)(void *userdata, uint64_t done, uint64_t total);
+        MergeWish (*progress)(
+                        void *userdata, uint64_t done, uint64_t total); /* many times a second */
         uint64_t wait_usec; /* for deleted subvolumes to give their space back */
 } MergeArgs;
 

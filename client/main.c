@@ -94,6 +94,8 @@ static const Verb verbs[] = {
                 {NULL, "mark", "good|bad [SLOT]", "Give the verdict on the booted slot, or on SLOT",
                                 1, 2, mark_options, verb_mark, offline_mark},
                 {NULL, "cancel", "[JOB]", "Stop the running job", 0, 1, NULL, verb_cancel, NULL},
+                {NULL, "pause", "[JOB]", "Let a merge wait", 0, 1, NULL, verb_pause, NULL},
+                {NULL, "resume", "[JOB]", "Let it go on", 0, 1, NULL, verb_resume, NULL},
                 {"Slots", "prune", "", "Delete old slots, as the configuration says", 0, 0,
                                 job_options, verb_prune, offline_prune},
                 {NULL, "merge", "", "Let the booted slot need no other device", 0, 0, merge_options,

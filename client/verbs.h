@@ -31,6 +31,8 @@ int verb_abort(Client *c, int argc, char *argv[], Err **reterr);
 /* jobs.c, monitor.c */
 int verb_jobs(Client *c, int argc, char *argv[], Err **reterr);
 int verb_cancel(Client *c, int argc, char *argv[], Err **reterr);
+int verb_pause(Client *c, int argc, char *argv[], Err **reterr);
+int verb_resume(Client *c, int argc, char *argv[], Err **reterr);
 int verb_monitor(Client *c, int argc, char *argv[], Err **reterr);
 
 /* history.c, check.c */

@@ -17,15 +17,16 @@ static int get_type(sd_bus *bus, const char *path, const char *interface, const 
 }
 
 /* Which job is meant is frozen here: another one may run when the caller has proved who he is. */
-static int on_cancel(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+static int control(const Job *j, sd_bus_message *call, bool pause, bool resume, sd_bus_error *e) {
         _cleanup_(request_freep) Request *r = NULL;
-        const Job *j = userdata;
         int k;
 
         k = request_new(j->userdata, call, API_ACTION_CANCEL, &r);
         if (k < 0)
                 return k;
         r->cancel = true;
+        r->pause = pause;
+        r->resume = resume;
         r->target = j->id;
         if (json_object_object_add(r->order, "job", json_object_new_uint64(j->id)) < 0 ||
                         json_object_object_add(r->order, "type",
@@ -34,6 +35,18 @@ static int on_cancel(sd_bus_message *call, void *userdata, sd_bus_error *e) {
 
         request_submit(MOVE(r));
         return 1;
+}
+
+static int on_cancel(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+        return control(userdata, call, /* pause= */ false, /* resume= */ false, e);
+}
+
+static int on_pause(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+        return control(userdata, call, /* pause= */ true, /* resume= */ false, e);
+}
+
+static int on_resume(sd_bus_message *call, void *userdata, sd_bus_error *e) {
+        return control(userdata, call, /* pause= */ false, /* resume= */ true, e);
 }
 
 #define JOB_PROPERTY(name, type, member)                                                           \
@@ -52,6 +65,11 @@ static const sd_bus_vtable job_vtable[] = {
                 JOB_PROPERTY("EstimatedCompletion", "t", completion),
                 JOB_PROPERTY("PointOfNoReturn", "b", point_of_no_return),
                 JOB_PROPERTY("Cancellable", "b", cancellable),
+                JOB_PROPERTY("Paused", "b", paused),
+                SD_BUS_METHOD_WITH_ARGS("Pause", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_pause,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
+                SD_BUS_METHOD_WITH_ARGS("Resume", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_resume,
+                                SD_BUS_VTABLE_UNPRIVILEGED),
                 SD_BUS_METHOD_WITH_ARGS("Cancel", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, on_cancel,
                                 SD_BUS_VTABLE_UNPRIVILEGED),
                 SD_BUS_VTABLE_END,

@@ -315,6 +315,22 @@ int job_cancel(Job *j, Err **reterr) {
         return 0;
 }
 
+int job_pause(Job *j, bool pause, Err **reterr) {
+        if (j->has_result)
+                return 0;
+        if (j->type != JOB_MERGE || !j->ready) /* before that the signal would kill it */
+                return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
+                                "job %" PRIu64 " (%s) cannot be paused; a merge can", j->id,
+                                job_type_to_string(j->type));
+        if (j->point_of_no_return)
+                return err_kind(reterr, ERR_NOT_CANCELLABLE, EBUSY,
+                                "job %" PRIu64 " (%s) ends by itself soon", j->id,
+                                job_type_to_string(j->type));
+        (void) kill(j->pid, pause ? SIGUSR1 : SIGUSR2);
+        j->paused = pause;
+        return 0;
+}
+
 Job *job_free(Job *j) {
         if (j) {
                 if (j->pid > 0 && !j->child) { /* it could not be watched */

@@ -63,6 +63,7 @@ struct Job {
         double progress;                     /* -1.0: not known */
         uint64_t completion;                 /* CLOCK_REALTIME in usec, 0: not known */
         int point_of_no_return, cancellable; /* bool, as sd-bus has it */
+        int paused;                          /* the same */
         bool ready, cancelled;
         bool died; /* ended without a word: somebody has to clean up */
         Result result;
@@ -85,6 +86,10 @@ int job_start(sd_event *event, const JobSpec *spec, const JobOps *ops, void *use
  * ERR_NOT_CANCELLABLE. May be repeated. */
 #define JOB_STOP_GRACE (20 * USEC_PER_SEC)
 int job_cancel(Job *j, Err **reterr);
+
+/* Asks a merge to pause, or to go on; ERR_NOT_SUPPORTED for other jobs, ERR_NOT_CANCELLABLE past the point of no return.
+ * May be repeated. */
+int job_pause(Job *j, bool pause, Err **reterr);
 
 /* A worker that still runs is killed: what it left is cleaned up by the next one. */
 Job *job_free(Job *j);

@@ -144,7 +144,8 @@ static void show_job(Manager *m) {
         if (path)
                 (void) sd_bus_emit_properties_changed(m->bus, path, API_JOB_INTERFACE, "Slot",
                                 "Phase", "Progress", "BytesDone", "BytesTotal",
-                                "EstimatedCompletion", "PointOfNoReturn", "Cancellable", NULL);
+                                "EstimatedCompletion", "PointOfNoReturn", "Cancellable", "Paused",
+                                NULL);
 }
 
 static int on_show(sd_event_source *s, uint64_t usec, void *userdata) {

@@ -192,10 +192,13 @@ static void cancel_target(Request *r) {
 
         if (!m->job || m->job->id != r->target)
                 request_fail(r, ERR_UNKNOWN_JOB, "the job has ended");
-        else if (job_cancel(m->job, &e) < 0)
+        else if ((r->pause || r->resume ? job_pause(m->job, r->pause, &e)
+                                        : job_cancel(m->job, &e)) < 0)
                 request_fail(r, err_kind_of(e), err_text(e));
-        else
+        else {
+                publish_job_changed(m);
                 request_reply(r, NULL);
+        }
         request_free(r);
 }
 

@@ -14,7 +14,8 @@ struct Request {
         uid_t uid;            /* of the caller, (uid_t) -1: not known yet */
         const char *action;   /* polkit; NULL: free for everybody */
 
-        bool cancel; /* Cancel of job @target, not a job of its own */
+        bool cancel; /* Cancel of job @target, not a job of its own; or one of these: */
+        bool pause, resume;
         uint64_t target;
         JobType type;
         json_object *order;  /* what the worker will get; also what polkit is shown */

@@ -11,17 +11,24 @@
 #include "update/records.h"
 #include "update/report.h"
 
-static volatile sig_atomic_t cancelled;
+static volatile sig_atomic_t cancelled, paused;
 
 static void on_sigterm(int sig _unused_) {
         cancelled = 1;
 }
 
+static void on_sigusr(int sig) {
+        paused = sig == SIGUSR1;
+}
+
 /* Without SA_RESTART: a read that waits for a slow pipe must wake up. */
 static int catch_signals(void) {
-        struct sigaction stop = {.sa_handler = on_sigterm}, ignore = {.sa_handler = SIG_IGN};
+        struct sigaction stop = {.sa_handler = on_sigterm}, ignore = {.sa_handler = SIG_IGN},
+                         pause = {.sa_handler = on_sigusr};
 
         return sigaction(SIGTERM, &stop, NULL) < 0 || sigaction(SIGINT, &stop, NULL) < 0 ||
+                                               sigaction(SIGUSR1, &pause, NULL) < 0 ||
+                                               sigaction(SIGUSR2, &pause, NULL) < 0 ||
                                                sigaction(SIGPIPE, &ignore, NULL) < 0
                                ? -errno
                                : 0;
@@ -49,6 +56,10 @@ static void sink_point_of_no_return(void *userdata) {
 
 static bool sink_cancelled(void *userdata _unused_) {
         return cancelled;
+}
+
+static bool sink_paused(void *userdata _unused_) {
+        return paused;
 }
 
 static bool order_bool(json_object *o, const char *key, bool fallback) {
@@ -309,7 +320,7 @@ static void work_done(Work *w) {
 int worker_main(const char *root) {
         WorkerLink link = {.fd = WORKER_SOCKET_FD};
         const JobSink sink = {&link, sink_ready, sink_progress, sink_slot, sink_point_of_no_return,
-                        sink_cancelled};
+                        sink_cancelled, sink_paused};
         _cleanup_(work_done) Work w = {.result = worker_packet("result"), .job = {.sink = &sink}};
         _cleanup_(err_freep) Err *err = NULL;
         int r = catch_signals();

@@ -47,6 +47,8 @@
  * SIGTERM asks the worker to cancel: it stops at a safe point, undoes, sends result Cancelled, exits. A worker that ends
  * without a result has died; its job failed with WorkerDied and the next worker cleans up after it.
  *
+ * SIGUSR1 asks a merge to pause and SIGUSR2 to go on; other jobs do not listen. Not before it is ready.
+ *
  * The world:
  *   {"backend":"snapshot","boot-backend":"default-subvolume","verification":"signature|none",
  *    "capabilities":["incremental",...],"state":"steady|staged|trial|fallback","reason":"...","version":"1.0",

@@ -13,6 +13,7 @@ typedef struct JobSink {
         void (*slot)(void *userdata, const char *id);
         void (*point_of_no_return)(void *userdata);
         bool (*cancelled)(void *userdata);
+        bool (*paused)(void *userdata); /* of a job that can wait; NULL: it never has to */
 } JobSink;
 
 typedef struct Job {

@@ -49,11 +49,13 @@ static int check_time(const Job *j, const Slot *s, Err **reterr) {
         return 0;
 }
 
-static int on_progress(void *userdata, uint64_t done, uint64_t total) {
+static MergeWish on_progress(void *userdata, uint64_t done, uint64_t total) {
         const JobSink *sink = ((Job *) userdata)->sink;
 
         sink->progress(sink->userdata, PHASE_MERGE, done, total);
-        return sink->cancelled(sink->userdata);
+        return sink->cancelled(sink->userdata)                ? MERGE_ENDS
+               : sink->paused && sink->paused(sink->userdata) ? MERGE_WAITS
+                                                              : MERGE_GOES_ON;
 }
 
 static int step_merge(Job *j, void *context _unused_, Err **reterr) {

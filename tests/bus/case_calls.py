@@ -89,7 +89,8 @@ def test_update(build):
         eq(manager(p, "ListJobs")[0], [(number, "update", "write", 0.25, path)])
         job = get_all(p, path, JOB)
         eq(job, {"Id": number, "Type": "update", "Slot": "7", "Phase": "write", "Progress": 0.25, "BytesDone": 250,
-                 "BytesTotal": 1000, "EstimatedCompletion": 0, "PointOfNoReturn": False, "Cancellable": True})
+                 "BytesTotal": 1000, "EstimatedCompletion": 0, "PointOfNoReturn": False, "Cancellable": True,
+                 "Paused": False})
         eq(ended(p, number), [number, path, 0, "", "read 1000 bytes"])
         fails("org.freedesktop.DBus.Error.UnknownObject", get_all, p, path, JOB)
         eq(get(p, "State"), "steady")

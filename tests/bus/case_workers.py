@@ -215,6 +215,24 @@ def test_cancel_that_comes_too_late_does_no_harm(build):
         eq(ended(p, number, 30)[2:4], [0, ""])
 
 
+def test_only_a_merge_is_paused(build):
+    """The signal would kill what does not listen to it: nobody else gets it, nor a merge that is not ready."""
+    with Bus(build) as b:
+        b.script(update=[["ready"], ["forever"]], merge=[["sleep", 0.5], ["ready"], ["result", 0, "", "ok"]])
+        p = b.peer()
+        listen(p)
+        number, path = p.wait(update(p))
+        for member in ("Pause", "Resume"):
+            fails("NotSupported", p.call, NAME, path, JOB, member)
+        eq(get(p, "Paused", path, JOB), False)
+        p.call(NAME, path, JOB, "Cancel")
+        eq(ended(p, number)[3], ERR + "Cancelled")
+        serial = post(p, "Merge", "a{sv}", [{}])
+        b.until(lambda: manager(b.peer(), "ListJobs")[0])
+        fails("NotSupported", b.peer().call, NAME, manager(b.peer(), "ListJobs")[0][0][4], JOB, "Pause")
+        eq(ended(p, p.wait(serial)[0])[2:4], [0, ""])
+
+
 def test_cancel_of_an_ended_job(build):
     with Bus(build) as b:
         p = b.peer()

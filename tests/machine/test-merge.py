@@ -4,6 +4,7 @@
 
 import subprocess
 import sys
+import time
 
 from machinery import harness
 
@@ -94,6 +95,29 @@ def test_stopped_and_gone_on(case):
     due(case, it)
     case.equal(kind(it, "b"), "standalone")
     reboot(it)
+    case.runs(it, "2.0", "b")
+    case.equal((kind(it, "b"), it.part_hash("a")), ("sealed", seed))
+
+
+def test_paused(case):
+    """It waits for as long as somebody likes, moves nothing, and goes on; or ends while it waits."""
+    it = case.pair(size=1280 << 20)
+    seed = it.part_hash("a")
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    case.refused(it, "pause", error="NothingToDo", code=3)
+    it.reboot(wrap=SLOWLY)
+    for end in ("cancel", "resume"):
+        with it.popen("abctl", "merge", stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL) as merge:
+            case.wait("the merge to begin", lambda: case.phase(it) == "merge")
+            case.abctl(it, "pause")
+            time.sleep(4)       # longer than the turn that was about to begin
+            case.equal((merge.poll(), case.phase(it), kind(it, "b")), (None, "merge", "sprout"))
+            case.refused(it, "prune", error="Busy", code=5)
+            case.abctl(it, end)
+            merge.wait(60)
+        case.equal(kind(it, "b"), "sprout" if end == "cancel" else "standalone")
+    it.reboot()
     case.runs(it, "2.0", "b")
     case.equal((kind(it, "b"), it.part_hash("a")), ("sealed", seed))
 
