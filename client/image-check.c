@@ -114,7 +114,7 @@ static void print_text(const Manifest *m, const SignedText *t, const Err *why) {
 }
 
 int verb_info(Client *c, int argc _unused_, char *argv[], Err **reterr) {
-        const char *manifest = argv[0];
+        _cleanup_(freep) char *beside = str_printf("%s.manifest", argv[0]);
         _cleanup_(signed_text_done) SignedText t = {0};
         _cleanup_(keyring_freep) Keyring *ring = NULL;
         _cleanup_(manifest_freep) Manifest *m = NULL;
@@ -123,7 +123,10 @@ int verb_info(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         size_t size;
         int r;
 
-        r = manifest_load(manifest, 0, &text, &size, reterr);
+        if (!beside)
+                return err_new(reterr, ENOMEM, "out of memory");
+        /* of an image, what lies beside it */
+        r = manifest_load(access(beside, F_OK) == 0 ? beside : argv[0], 0, &text, &size, reterr);
         if (r < 0)
                 return r;
         r = signed_text_split(text, size, &t, &why);

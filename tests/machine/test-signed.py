@@ -26,6 +26,19 @@ def test_full_and_incremental(case):
     case.sound(it)
 
 
+def test_info(case):
+    """`abctl image info` of an image and of its manifest is one text, and says whom this machine trusts."""
+    it, maker = trusting(case)
+    path = maker.image("2.0", "--epoch=3")
+
+    def info(name, *args):
+        return it.run("abctl", "image", "info", *args, name).out
+
+    case.equal(info(path), info(path + ".manifest"))
+    case.check("Epoch:       3\n" in info(path) and "Trusted:     no" in info(path), info(path))
+    case.check("Trusted:     yes\n" in info(path, f"--key={maker.key}.pub"), info(path))
+
+
 def test_inspect(case):
     """Inspect tells anybody what a manifest says and why it would be refused, and reads none that nobody trusted signed."""
     it, maker = trusting(case)
