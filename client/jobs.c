@@ -120,46 +120,35 @@ static int job_path(Client *c, uint64_t id, char **ret, Err **reterr) {
         return err_kind(reterr, ERR_UNKNOWN_JOB, ENOENT, "There is no job %" PRIu64, id);
 }
 
-static int control(Client *c, int argc, char *argv[], const char *method, uint64_t *ret_id,
+/* Says "Job N" and @done once the daemon has done it. */
+static int control(Client *c, int argc, char *argv[], const char *method, const char *done,
                 Err **reterr) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
         _cleanup_(freep) char *path = NULL;
-        int r = find_job(c, argc, argv, ret_id, reterr);
+        uint64_t id;
+        int r = find_job(c, argc, argv, &id, reterr);
 
         if (r >= 0)
-                r = job_path(c, *ret_id, &path, reterr);
+                r = job_path(c, id, &path, reterr);
         if (r < 0)
                 return r;
         r = sd_bus_message_new_method_call(c->bus, &m, API_NAME, path, API_JOB_INTERFACE, method);
-        return r < 0 ? bus_broken(r, reterr) : bus_call(c, m, BUS_PATIENT, &reply, reterr);
+        r = r < 0 ? bus_broken(r, reterr) : bus_call(c, m, BUS_PATIENT, &reply, reterr);
+        if (r < 0)
+                return r;
+        say(c, "Job %" PRIu64 " %s", id, done);
+        return EXIT_DONE;
 }
 
 int verb_cancel(Client *c, int argc, char *argv[], Err **reterr) {
-        uint64_t id;
-        int r = control(c, argc, argv, "Cancel", &id, reterr);
-
-        if (r < 0)
-                return r;
-        say(c, "Job %" PRIu64 " was asked to stop: 'abctl jobs' shows when it is gone.", id);
-        return EXIT_DONE;
+        return control(c, argc, argv, "Cancel",
+                        "was asked to stop: 'abctl jobs' shows when it is gone.", reterr);
 }
 
 int verb_pause(Client *c, int argc, char *argv[], Err **reterr) {
-        uint64_t id;
-        int r = control(c, argc, argv, "Pause", &id, reterr);
-
-        if (r < 0)
-                return r;
-        say(c, "Job %" PRIu64 " waits: 'abctl resume' lets it go on.", id);
-        return EXIT_DONE;
+        return control(c, argc, argv, "Pause", "waits: 'abctl resume' lets it go on.", reterr);
 }
 
 int verb_resume(Client *c, int argc, char *argv[], Err **reterr) {
-        uint64_t id;
-        int r = control(c, argc, argv, "Resume", &id, reterr);
-
-        if (r < 0)
-                return r;
-        say(c, "Job %" PRIu64 " goes on.", id);
-        return EXIT_DONE;
+        return control(c, argc, argv, "Resume", "goes on.", reterr);
 }
