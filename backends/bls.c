@@ -89,13 +89,18 @@ static int find_problem(Bls *b, const BlsList *l, char **ret, Err **reterr) {
         return *ret ? 0 : err_new(reterr, ENOMEM, "out of memory");
 }
 
-/* The last try of the slot that runs is under way: it is next as long as it runs, and left behind
- * with the next boot. */
-static const BlsEntry *last_try(const BlsList *l, const SlotList *slots) {
+/* The last try of the slot that runs is under way: it is next as long as it runs and nothing else is
+ * armed, and left behind with the next boot. */
+static const BlsEntry *last_try(const BlsList *l, const SlotList *slots, const char *prefix) {
         const Slot *booted = slot_booted(slots);
         const BlsEntry *e = booted ? bls_find(l, booted->id) : NULL;
 
-        return e && e->left == 0 ? e : NULL;
+        if (!e || e->left != 0)
+                return NULL;
+        for (size_t i = 0; i < l->n; i++)
+                if (l->entries[i].slot && bls_rank(&l->entries[i], prefix) > bls_rank(e, prefix))
+                        return NULL;
+        return e;
 }
 
 static const BlsEntry *first_but(const BlsList *l, const BlsEntry *not_this) {
@@ -106,8 +111,8 @@ static const BlsEntry *first_but(const BlsList *l, const BlsEntry *not_this) {
         return NULL;
 }
 
-static int fill_facts(const BlsList *l, const SlotList *slots, BootFacts *f) {
-        const BlsEntry *next = last_try(l, slots), *then;
+static int fill_facts(const BlsList *l, const SlotList *slots, const char *prefix, BootFacts *f) {
+        const BlsEntry *next = last_try(l, slots, prefix), *then;
         const Slot *slot;
         int r = 0;
 
@@ -141,7 +146,7 @@ static int bls_facts(BootBackend *base, const SlotList *slots, BootFacts *ret, E
                 r = find_problem(b, &l, &f.problem, reterr);
         if (r < 0)
                 return err_add(reterr, r, "read what the boot loader takes next");
-        if (fill_facts(&l, slots, &f) < 0)
+        if (fill_facts(&l, slots, prefix_of(b), &f) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
         *ret = f;
         f = (BootFacts){.tries_left = -1};

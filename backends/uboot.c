@@ -174,8 +174,8 @@ static int fill_facts(const Order *o, const SlotList *slots, BootFacts *f) {
         const Choice *next = booted ? order_find(o, booted->id) : NULL, *then;
         int r = 0;
 
-        /* its last try is under way: U-Boot leaves it with the next boot */
-        if (!next || next->left != 0)
+        /* its last try is under way: U-Boot leaves it with the next boot; unless another is armed */
+        if (!next || next->left != 0 || next != o->choices)
                 next = first_but(o, NULL);
         slot = slot_find(slots, next ? next->slot : NULL);
         f->next_known = slot != NULL;

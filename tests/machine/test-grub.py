@@ -133,5 +133,19 @@ def test_environment_of_grub(case):
     case.equal(it.next_slot(), "2")
 
 
+def test_condemned_in_the_last_try(case):
+    """A verdict in the last boot that there is stands: the reason is told, not the count."""
+    case.grub()
+    it = case.machine(loader="grub")
+    case.update(it, "2.0", change="echo two >etc/motd")
+    for _ in range(3):
+        it.reboot()
+    case.equal(case.slot(it, 2)["tries-left"], 0)
+    case.abctl(it, "mark", "bad", "2", "--reason=sick")
+    it.reboot()
+    case.expect(it, booted="1", next="1")
+    case.equal(case.slot(it, 2)["reason"], "sick")
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))

@@ -270,5 +270,21 @@ def test_entries_of_the_loader(case):
     case.expect(it, booted="1", version="1.0")
 
 
+def test_condemned_in_the_last_try(case):
+    """A verdict in the last boot that there is stands: the reason is told, not the count."""
+    for kind in ("default-subvolume", "bls"):
+        it = case.machine(loader=kind)
+        case.update(it, "2.0", change="echo two >etc/motd")
+        for _ in range(3):
+            it.reboot()
+        case.expect(it, booted="2", state="trial")
+        case.equal(case.slot(it, 2)["tries-left"], 0, kind)
+        case.abctl(it, "mark", "bad", "2", "--reason=sick")
+        case.equal((case.slot(it, 2)["state"], case.slot(it, 2)["reason"]), ("bad", "sick"), kind)
+        it.reboot()
+        case.expect(it, booted="1", next="1")
+        case.equal(case.slot(it, 2)["reason"], "sick", kind)
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))

@@ -121,6 +121,8 @@ static void a_trial_is_lost(void **state _unused_) {
         assert_facts(b, "2", "2", 1, "1", NULL);
         boot("2");
         assert_facts(b, "2", "2", 0, "1", NULL);
+        assert_int_equal(b->ops->arm(b, &slots[0], 0, NULL, NULL), 0);
+        assert_facts(b, "1", NULL, -1, NULL, "2");
         boot("1");
         assert_facts(b, "1", NULL, -1, NULL, "2");
         assert_int_equal(b->ops->forget(b, &slots[1], NULL), 0);
