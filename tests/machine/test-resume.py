@@ -100,7 +100,9 @@ def test_transfer_breaks(case):
         out = update.communicate(timeout=30)[0]
     case.equal(json.loads(out)["error"], "Truncated")
     with checkpointed(case, it, image) as update:
-        case.abctl(it, "cancel", str(case.jobs(it)[0]["id"]))
+        # what was kept is there before the job is
+        job = case.wait("the job", lambda: case.jobs(it))[0]["id"]
+        case.abctl(it, "cancel", str(job))
         update.communicate(timeout=30)
     with open(image, "rb") as file:
         goes_on(case, it, image, f"--manifest={image}.manifest", "-", stdin=file)
