@@ -4,8 +4,8 @@
 #include <openssl/evp.h>
 #include <poll.h>
 #include <sys/stat.h>
-#include <zstd.h>
 
+#include "stream/compress.h"
 #include "stream/device-save.h"
 #include "stream/zeros.h"
 
@@ -14,15 +14,13 @@ enum { STEP = 1 << 20, ALIGN = 4096, TICK_MSEC = 200, LEVEL = 3 };
 typedef struct Out {
         const DeviceSave *save;
         bool regular;
-        bool hole; /* the last thing was a hole: the file is not as long as it should be */
-        ZSTD_CCtx *zstd;
-        uint8_t *packed;
+        bool hole;        /* the last thing was a hole: the file is not as long as it should be */
+        Compressor *zstd; /* NULL: as it is */
         uint64_t done;
 } Out;
 
 static void out_done(Out *o) {
-        ZSTD_freeCCtx(o->zstd);
-        free(o->packed);
+        compressor_free(o->zstd);
 }
 
 static int bad_file(Err **reterr, int code) {
@@ -45,16 +43,9 @@ static int start(const DeviceSave *s, Out *o, Err **reterr) {
                                 "else");
         if (o->regular && ftruncate(s->out_fd, lseek(s->out_fd, 0, SEEK_CUR)) < 0)
                 return bad_file(reterr, errno);
-        if (s->compression == COMPRESSION_NONE)
-                return 0;
-        o->zstd = ZSTD_createCCtx();
-        o->packed = malloc(ZSTD_CStreamOutSize());
-        if (!o->zstd || !o->packed ||
-                        ZSTD_isError(ZSTD_CCtx_setParameter(
-                                        o->zstd, ZSTD_c_compressionLevel, LEVEL)) ||
-                        ZSTD_isError(ZSTD_CCtx_setParameter(o->zstd, ZSTD_c_checksumFlag, 1)))
-                return err_new(reterr, ENOMEM, "cannot pack with zstd");
-        return 0;
+        return s->compression == COMPRESSION_NONE
+                               ? 0
+                               : compressor_new(LEVEL, /* workers= */ 0, &o->zstd, reterr);
 }
 
 static int tick(const Out *o, Err **reterr) {
@@ -84,7 +75,9 @@ static int wait_for_reader(const Out *o, Err **reterr) {
         }
 }
 
-static int put(Out *o, const uint8_t *data, size_t size, Err **reterr) {
+static int put(void *userdata, const uint8_t *data, size_t size, Err **reterr) {
+        Out *o = userdata;
+
         while (size > 0) {
                 int r = o->regular ? 0 : wait_for_reader(o, reterr);
                 ssize_t n;
@@ -102,24 +95,6 @@ static int put(Out *o, const uint8_t *data, size_t size, Err **reterr) {
         return 0;
 }
 
-static int squeeze(Out *o, const uint8_t *data, size_t size, ZSTD_EndDirective end, Err **reterr) {
-        ZSTD_inBuffer in = {data, size, 0};
-        size_t left;
-
-        do {
-                ZSTD_outBuffer out = {o->packed, ZSTD_CStreamOutSize(), 0};
-                int r;
-
-                left = ZSTD_compressStream2(o->zstd, &out, &in, end);
-                if (ZSTD_isError(left))
-                        return err_new(reterr, EIO, "pack: %s", ZSTD_getErrorName(left));
-                r = put(o, o->packed, out.pos, reterr);
-                if (r < 0)
-                        return r;
-        } while (in.pos < in.size || (end == ZSTD_e_end && left > 0));
-        return 0;
-}
-
 static int put_run(void *userdata, const uint8_t *data, size_t size, bool zeros, Err **reterr) {
         Out *o = userdata;
 
@@ -130,7 +105,8 @@ static int put_run(void *userdata, const uint8_t *data, size_t size, bool zeros,
 }
 
 static int end(Out *o, Err **reterr) {
-        int r = o->zstd ? squeeze(o, NULL, 0, ZSTD_e_end, reterr) : 0;
+        int r = o->zstd ? compressor_add(o->zstd, NULL, 0, /* end_frame= */ true, put, o, reterr)
+                        : 0;
 
         if (r < 0 || !o->regular)
                 return r;
@@ -155,7 +131,8 @@ static int copy(Out *o, uint8_t *buf, EVP_MD_CTX *ctx, Err **reterr) {
                                         o->done);
                 if (EVP_DigestUpdate(ctx, buf, (size_t) n) != 1)
                         return err_new(reterr, EIO, "compute SHA-256");
-                r = o->zstd ? squeeze(o, buf, (size_t) n, ZSTD_e_continue, reterr)
+                r = o->zstd ? compressor_add(o->zstd, buf, (size_t) n, /* end_frame= */ false, put,
+                                              o, reterr)
                             : zeros_split(buf, (size_t) n, put_run, o, reterr);
                 if (r < 0)
                         return r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <openssl/evp.h>
-#include <zstd.h>
 
+#include "stream/compress.h"
 #include "stream/pack.h"
 
 /* As many lines of 65 bytes as fit beside the fields. */
@@ -14,8 +14,7 @@
 struct Pack {
         int fd;
         Compression compression;
-        ZSTD_CCtx *zstd;
-        uint8_t *out;
+        Compressor *zstd; /* NULL: as it is */
         EVP_MD_CTX *ctx;
         uint64_t plain, written;
         size_t in_frame; /* plain bytes */
@@ -25,9 +24,8 @@ struct Pack {
 
 Pack *pack_free(Pack *p) {
         if (p) {
-                ZSTD_freeCCtx(p->zstd);
+                compressor_free(p->zstd);
                 EVP_MD_CTX_free(p->ctx);
-                free(p->out);
                 free(p->chunks);
                 free(p);
         }
@@ -40,16 +38,7 @@ static int start_zstd(Pack *p, int level, Err **reterr) {
                                 "levels of zstd go from 1 to %d here: machines unpack with little "
                                 "memory",
                                 LEVEL_MAX);
-        p->zstd = ZSTD_createCCtx();
-        p->out = malloc(ZSTD_CStreamOutSize());
-        if (!p->zstd || !p->out ||
-                        ZSTD_isError(ZSTD_CCtx_setParameter(
-                                        p->zstd, ZSTD_c_compressionLevel, level)) ||
-                        ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_checksumFlag, 1)))
-                return err_new(reterr, ENOMEM, "cannot pack with zstd");
-        /* a build of zstd without threads packs with one */
-        (void) ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_nbWorkers, WORKERS);
-        return 0;
+        return compressor_new(level, WORKERS, &p->zstd, reterr);
 }
 
 int pack_new(int fd, Compression compression, int level, Pack **ret, Err **reterr) {
@@ -96,7 +85,9 @@ static int end_chunk(Pack *p, Err **reterr) {
         return 0;
 }
 
-static int put(Pack *p, const uint8_t *data, size_t size, Err **reterr) {
+static int put(void *userdata, const uint8_t *data, size_t size, Err **reterr) {
+        Pack *p = userdata;
+
         while (size > 0) {
                 size_t room = MANIFEST_CHUNK_SIZE - (size_t) (p->written % MANIFEST_CHUNK_SIZE);
                 ssize_t n = write(p->fd, data, size < room ? size : room);
@@ -118,24 +109,6 @@ static int put(Pack *p, const uint8_t *data, size_t size, Err **reterr) {
         return 0;
 }
 
-static int squeeze(Pack *p, const void *data, size_t size, ZSTD_EndDirective end, Err **reterr) {
-        ZSTD_inBuffer in = {data, size, 0};
-        size_t left;
-
-        do {
-                ZSTD_outBuffer out = {p->out, ZSTD_CStreamOutSize(), 0};
-                int r;
-
-                left = ZSTD_compressStream2(p->zstd, &out, &in, end);
-                if (ZSTD_isError(left))
-                        return err_new(reterr, EIO, "pack: %s", ZSTD_getErrorName(left));
-                r = put(p, p->out, out.pos, reterr);
-                if (r < 0)
-                        return r;
-        } while (in.pos < in.size || (end == ZSTD_e_end && left > 0));
-        return 0;
-}
-
 int pack_add(Pack *p, const void *data, size_t size, Err **reterr) {
         int r = 0;
 
@@ -146,7 +119,8 @@ int pack_add(Pack *p, const void *data, size_t size, Err **reterr) {
                 size_t n = FRAME_SIZE - p->in_frame < size ? FRAME_SIZE - p->in_frame : size;
 
                 p->in_frame = (p->in_frame + n) % FRAME_SIZE;
-                r = squeeze(p, data, n, p->in_frame == 0 ? ZSTD_e_end : ZSTD_e_continue, reterr);
+                r = compressor_add(p->zstd, data, n, /* end_frame= */ p->in_frame == 0, put, p,
+                                reterr);
                 data = (const uint8_t *) data + n;
                 size -= n;
         }
@@ -154,7 +128,9 @@ int pack_add(Pack *p, const void *data, size_t size, Err **reterr) {
 }
 
 int pack_end(Pack *p, Manifest *m, Err **reterr) {
-        int r = p->in_frame > 0 ? squeeze(p, NULL, 0, ZSTD_e_end, reterr) : 0;
+        int r = p->in_frame > 0 ? compressor_add(p->zstd, NULL, 0, /* end_frame= */ true, put, p,
+                                                  reterr)
+                                : 0;
 
         if (r >= 0 && p->written % MANIFEST_CHUNK_SIZE != 0)
                 r = end_chunk(p, reterr);
