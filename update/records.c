@@ -110,6 +110,15 @@ int history_add(int dir_fd, json_object *entry, Err **reterr) {
         return r < 0 ? err_add(reterr, r, "write the history") : 0;
 }
 
+/* The entry of now behind all others of its file. */
+static int append_now(int dir_fd, const char *name, json_object *list, json_object *entry,
+                size_t keep, Err **reterr) {
+        if (json_put(entry, "time", json_object_new_uint64(now_realtime())) < 0 ||
+                        list_add(list, entry) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        return lines_write(dir_fd, name, list, keep, reterr);
+}
+
 int refused_read(int dir_fd, json_object **ret, Err **reterr) {
         return lines_read(dir_fd, REFUSED, ret, reterr);
 }
@@ -147,11 +156,9 @@ int refused_add(int dir_fd, const char *version, const char *reason, Err **reter
                 return 0;
         entry = json_object_new_object();
         if (!entry || json_put(entry, "version", json_object_new_string(version)) < 0 ||
-                        json_put(entry, "reason", json_object_new_string(reason)) < 0 ||
-                        json_put(entry, "time", json_object_new_uint64(now_realtime())) < 0 ||
-                        list_add(list, entry) < 0)
+                        json_put(entry, "reason", json_object_new_string(reason)) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        r = lines_write(dir_fd, REFUSED, list, REFUSED_KEEP, reterr);
+        r = append_now(dir_fd, REFUSED, list, entry, REFUSED_KEEP, reterr);
         return r < 0 ? err_add(reterr, r, "refuse version %s from now on", version) : 0;
 }
 
@@ -181,11 +188,9 @@ int exports_add(int dir_fd, const char *digest, const char *slot, const char *ve
                 return 0;
         if (!entry || json_put(entry, "sha256", json_object_new_string(digest)) < 0 ||
                         json_put(entry, "slot", json_object_new_string(slot)) < 0 ||
-                        json_put(entry, "version", json_object_new_string(version)) < 0 ||
-                        json_put(entry, "time", json_object_new_uint64(now_realtime())) < 0 ||
-                        list_add(list, entry) < 0)
+                        json_put(entry, "version", json_object_new_string(version)) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        r = lines_write(dir_fd, EXPORTS, list, EXPORTS_KEEP, reterr);
+        r = append_now(dir_fd, EXPORTS, list, entry, EXPORTS_KEEP, reterr);
         return r < 0 ? err_add(reterr, r, "remember the export of slot %s", slot) : 0;
 }
 
