@@ -42,12 +42,6 @@ def first_sum(path):
         return file.read().split()[0]
 
 
-def merged(case, it, version):
-    """Update, reboot, bless, merge: @version runs from a device of its own."""
-    case.to(it, version, change=CHANGE)
-    case.abctl(it, "merge")
-
-
 def test_export(case):
     """The running device, every byte of it: into a file with holes, packed, and through a pipe."""
     it = case.pair(size=1280 << 20)
@@ -110,26 +104,20 @@ def test_restore(case):
     case.abctl(it, "device", "export", "a", "-o", path)
     case.refused(it, "device", "restore", path, "a", error="SlotInUse")
     case.refused(it, "device", "restore", path, "b", error="AmbiguousDevice")
-    merged(case, it, "2.0")
+    case.merged(it, "2.0", change=CHANGE)
     # the same file system is not on two devices: what is on a goes, in this boot
     case.abctl(it, "device", "restore", path, "a")
     case.equal(it.part_hash("a"), seed)
     case.equal((case.slot(it, "a")["state"], case.slot(it, "a")["version"]), ("staged", "1.0"))
     case.expect(it, state="steady", booted="b", next="b", good="b")
     it.reboot()
-    case.update(it, "3.0", change=CHANGE)
-    it.reboot()
-    case.abctl(it, "mark", "good")
-    case.abctl(it, "merge")
+    case.merged(it, "3.0", change=CHANGE)
     it.reboot()
     case.runs(it, "3.0", "a")
     case.refused(it, "device", "restore", path, "a", error="SlotInUse")
     case.refused(it, "device", "restore", path, "b", error="BadImage", code=6)
     case.equal(case.slot(it, "b")["state"], "empty")
-    case.update(it, "4.0", change=CHANGE)
-    it.reboot()
-    case.abctl(it, "mark", "good")
-    case.abctl(it, "merge")
+    case.merged(it, "4.0", change=CHANGE)
     it.reboot()
     case.runs(it, "4.0", "b")
     disk.run("zstd", "-q", path, "-o", f"{path}.zst")
@@ -152,7 +140,7 @@ def test_restore_is_refused(case):
     it = case.pair(size=1280 << 20)
     path, bad = f"{case.tmp}/1.0.img", f"{case.tmp}/bad.img"
     case.abctl(it, "device", "export", "a", "-o", path)
-    merged(case, it, "2.0")
+    case.merged(it, "2.0", change=CHANGE)
     it.reboot()
     old = it.part_hash("a")
 
@@ -191,9 +179,8 @@ def test_restore_of_what_nobody_vouches_for(case):
     it = case.pair(size=1280 << 20)
     path = f"{case.tmp}/1.0.img"
     case.abctl(it, "device", "export", "a", "-o", path)
-    case.to(it, "2.0", change="sed -i s/Verification=none/Verification=signature/ "
-            "etc/abupdate/abupdated.conf")
-    case.abctl(it, "merge")
+    case.merged(it, "2.0", change="sed -i s/Verification=none/Verification=signature/ "
+                "etc/abupdate/abupdated.conf")
     it.reboot()
     sums, wrong, before = first_sum(path), "0" * 64, it.part_hash("a")
     os.rename(f"{path}.sha256", f"{case.tmp}/kept")

@@ -34,12 +34,6 @@ def due(case, it, code=0):
     return case.abctl(it, "merge", "--scheduled", code=code)
 
 
-def kind(it, name):
-    """What the worker says a device is."""
-    return next(s for s in it.abctl("--json=short", "status").data["slots"]
-                if s["id"] == name)["device-kind"]
-
-
 def test_begins_by_itself(case):
     """Not before the blessing, not before its time, not where it never should; then it does."""
     it = case.pair()
@@ -56,10 +50,10 @@ def test_begins_by_itself(case):
     case.check("8639" in result.err or "86400" in result.err, result)
     wait_for(it, "never")
     case.check("MergeAfter=never" in due(case, it, code=3).err, "no word of the reason")
-    case.equal(kind(it, "b"), "sprout")
+    case.equal(case.device_kind(it, "b"), "sprout")
     wait_for(it, 0)
     due(case, it)
-    case.equal(kind(it, "b"), "standalone")
+    case.equal(case.device_kind(it, "b"), "standalone")
     due(case, it, code=3)
     case.equal(it.part_hash("a"), seed)
     reboot(it)
@@ -82,7 +76,7 @@ def test_stopped_and_gone_on(case):
             case.wait("the merge to begin", lambda: case.phase(it) == "merge")
             stop()
             merge.wait(30)
-        case.equal(kind(it, "b"), "sprout")
+        case.equal(case.device_kind(it, "b"), "sprout")
 
     slowly()
     stopped(lambda: it.run("kill", "-TERM", *case.pids(it)[0]))    # as a shutdown does
@@ -93,10 +87,10 @@ def test_stopped_and_gone_on(case):
     it.boot()
     wait_for(it, 0)
     due(case, it)
-    case.equal(kind(it, "b"), "standalone")
+    case.equal(case.device_kind(it, "b"), "standalone")
     reboot(it)
     case.runs(it, "2.0", "b")
-    case.equal((kind(it, "b"), it.part_hash("a")), ("sealed", seed))
+    case.equal((case.device_kind(it, "b"), it.part_hash("a")), ("sealed", seed))
 
 
 def test_paused(case):
@@ -112,21 +106,20 @@ def test_paused(case):
             case.wait("the merge to begin", lambda: case.phase(it) == "merge")
             case.abctl(it, "pause")
             time.sleep(4)       # longer than the turn that was about to begin
-            case.equal((merge.poll(), case.phase(it), kind(it, "b")), (None, "merge", "sprout"))
+            case.equal((merge.poll(), case.phase(it), case.device_kind(it, "b")), (None, "merge", "sprout"))
             case.refused(it, "prune", error="Busy", code=5)
             case.abctl(it, end)
             merge.wait(60)
-        case.equal(kind(it, "b"), "sprout" if end == "cancel" else "standalone")
+        case.equal(case.device_kind(it, "b"), "sprout" if end == "cancel" else "standalone")
     it.reboot()
     case.runs(it, "2.0", "b")
-    case.equal((kind(it, "b"), it.part_hash("a")), ("sealed", seed))
+    case.equal((case.device_kind(it, "b"), it.part_hash("a")), ("sealed", seed))
 
 
 def test_full_disk(case):
     """What runs does not fit any more: said so, nothing is lost, and with room it ends."""
     it = case.pair(size=1280 << 20)
-    case.to(it, "2.0", change=f"{CHANGE}; head -c 100M /dev/urandom >usr/share/big")
-    case.abctl(it, "merge")
+    case.merged(it, "2.0", change=f"{CHANGE}; head -c 100M /dev/urandom >usr/share/big")
     it.reboot()
     seed = it.part_hash("b")
     case.to(it, "3.0", base="2.0", change=CHANGE)
@@ -143,7 +136,7 @@ def test_full_disk(case):
     case.abctl(it, "merge")
     reboot(it)
     case.runs(it, "3.0", "a")
-    case.equal((kind(it, "a"), it.part_hash("b")), ("sealed", seed))
+    case.equal((case.device_kind(it, "a"), it.part_hash("b")), ("sealed", seed))
 
 
 if __name__ == "__main__":

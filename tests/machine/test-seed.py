@@ -24,12 +24,6 @@ def device(it, name):
     return os.readlink(f"/proc/{it.running['init']}/root{it.root}/dev/disk/by-partlabel/os-{name}")
 
 
-def device_kind(it, name):
-    """What the worker says a device is."""
-    return next(s for s in it.abctl("--json=short", "status").data["slots"]
-                if s["id"] == name)["device-kind"]
-
-
 def test_life_of_an_update(case):
     """Install, reboot, bless: the sprout takes it all, the seed keeps every byte."""
     it = case.pair()
@@ -253,13 +247,6 @@ def test_merge_is_needed_first(case):
     case.refused(it, "discard", "a", error="SlotInUse")
 
 
-def merged(case, it, version, **options):
-    """Update, reboot, bless, merge, reboot: @version runs from a device of its own, sealed."""
-    case.to(it, version, **options)
-    case.abctl(it, "merge")
-    it.reboot()
-
-
 def test_merge(case):
     """The new version becomes complete by itself; the old device keeps every byte."""
     it = case.pair()
@@ -284,7 +271,8 @@ def test_merge(case):
 def test_merge_without_the_old_device(case):
     """After a merge the old device may break, go away, or be somebody else's."""
     it = case.pair()
-    merged(case, it, "2.0", change=CHANGE)
+    case.merged(it, "2.0", change=CHANGE)
+    it.reboot()
     it.shutdown()
     on_device(it, "a", "wipefs", "-qa")
     it.boot()
@@ -305,7 +293,8 @@ def test_rollback_after_the_merge(case):
     """Until the old device is taken again it boots, and then takes a version as before."""
     it = case.pair()
     seed = it.part_hash("a")
-    merged(case, it, "2.0", change=CHANGE)
+    case.merged(it, "2.0", change=CHANGE)
+    it.reboot()
     case.abctl(it, "rollback")
     it.reboot()
     case.runs(it, "1.0", "a")
@@ -367,11 +356,11 @@ def test_stopped_merge(case):
         if not it.running:
             it.boot()
         case.runs(it, "2.0", "b")
-        case.equal(device_kind(it, "b"), "sprout")
+        case.equal(case.device_kind(it, "b"), "sprout")
     case.abctl(it, "merge")
     it.reboot()
     case.runs(it, "2.0", "b")
-    case.equal(device_kind(it, "b"), "sealed")
+    case.equal(case.device_kind(it, "b"), "sealed")
     case.equal(it.part_hash("a"), seed)
 
 
@@ -424,7 +413,7 @@ def test_broken_block_in_the_seed(case):
     it.on_disk(drop)
     case.abctl(it, "merge")
     it.reboot()
-    case.equal(device_kind(it, "b"), "sealed")
+    case.equal(case.device_kind(it, "b"), "sealed")
     case.equal(it.part_hash("a"), seed)
 
 

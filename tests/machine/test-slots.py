@@ -253,12 +253,7 @@ def test_entries_of_the_loader(case):
     it = case.machine(loader="bls")
     case.update(it, "2.0", change="echo two >etc/motd")
     case.equal([name.split("+")[0] for name in it.entries()], ["abupdate-2", "abupdate-1.conf"])
-    for left in (2, 1, 0):
-        it.reboot()
-        case.expect(it, booted="2", version="2.0", state="trial")
-        case.equal(case.slot(it, 2)["tries-left"], left)
-    it.reboot()
-    case.expect(it, booted="1", version="1.0", state="fallback")
+    case.tries_run_out(it, "2", "2.0")
     case.abctl(it, "prune")
     case.equal(list(it.entries()), ["abupdate-1.conf"])
     case.update(it, "3.0", change="echo three >etc/motd")

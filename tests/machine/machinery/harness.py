@@ -143,6 +143,24 @@ class Case:
         it.reboot()
         self.abctl(it, "mark", "good")
 
+    def merged(self, it, version, **options):
+        """Update, reboot, bless, merge: @version runs from a device of its own."""
+        self.to(it, version, **options)
+        self.abctl(it, "merge")
+
+    def device_kind(self, it, slot):
+        """What the worker says the device of a slot is."""
+        return self.slot(it, slot)["device-kind"]
+
+    def tries_run_out(self, it, slot, version):
+        """The armed @slot is booted as often as it may, three times, and proves nothing; then 1.0 of slot 1 runs."""
+        for left in (2, 1, 0):
+            it.reboot()
+            self.expect(it, booted=slot, version=version, state="trial")
+            self.equal(self.slot(it, slot)["tries-left"], left)
+        it.reboot()
+        self.expect(it, booted="1", version="1.0", state="fallback")
+
     def facts(self, it):
         """The layout on the machine's disk."""
         return it.on_disk(invariants.facts)
