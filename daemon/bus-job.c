@@ -17,16 +17,14 @@ static int get_type(sd_bus *bus, const char *path, const char *interface, const 
 }
 
 /* Which job is meant is frozen here: another one may run when the caller has proved who he is. */
-static int control(const Job *j, sd_bus_message *call, bool pause, bool resume, sd_bus_error *e) {
+static int control(const Job *j, sd_bus_message *call, Control what, sd_bus_error *e) {
         _cleanup_(request_freep) Request *r = NULL;
         int k;
 
         k = request_new(j->userdata, call, API_ACTION_CANCEL, &r);
         if (k < 0)
                 return k;
-        r->cancel = true;
-        r->pause = pause;
-        r->resume = resume;
+        r->control = what;
         r->target = j->id;
         if (json_object_object_add(r->order, "job", json_object_new_uint64(j->id)) < 0 ||
                         json_object_object_add(r->order, "type",
@@ -38,15 +36,15 @@ static int control(const Job *j, sd_bus_message *call, bool pause, bool resume, 
 }
 
 static int on_cancel(sd_bus_message *call, void *userdata, sd_bus_error *e) {
-        return control(userdata, call, /* pause= */ false, /* resume= */ false, e);
+        return control(userdata, call, CONTROL_CANCEL, e);
 }
 
 static int on_pause(sd_bus_message *call, void *userdata, sd_bus_error *e) {
-        return control(userdata, call, /* pause= */ true, /* resume= */ false, e);
+        return control(userdata, call, CONTROL_PAUSE, e);
 }
 
 static int on_resume(sd_bus_message *call, void *userdata, sd_bus_error *e) {
-        return control(userdata, call, /* pause= */ false, /* resume= */ true, e);
+        return control(userdata, call, CONTROL_RESUME, e);
 }
 
 #define JOB_PROPERTY(name, type, member)                                                           \

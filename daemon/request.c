@@ -186,14 +186,18 @@ static int watch_caller(Request *r) {
                         DRIVER_NAME, "NameHasOwner", on_presence, r, "s", r->caller);
 }
 
-static void cancel_target(Request *r) {
+static void control_target(Request *r) {
         _cleanup_(err_freep) Err *e = NULL;
         Manager *m = r->manager;
+        int k;
 
         if (!m->job || m->job->id != r->target)
-                request_fail(r, ERR_UNKNOWN_JOB, "the job has ended");
-        else if ((r->pause || r->resume ? job_pause(m->job, r->pause, &e)
-                                        : job_cancel(m->job, &e)) < 0)
+                k = err_kind(&e, ERR_UNKNOWN_JOB, ESRCH, "the job has ended");
+        else if (r->control == CONTROL_CANCEL)
+                k = job_cancel(m->job, &e);
+        else
+                k = job_pause(m->job, r->control == CONTROL_PAUSE, &e);
+        if (k < 0)
                 request_fail(r, err_kind_of(e), err_text(e));
         else {
                 publish_job_changed(m);
@@ -203,8 +207,8 @@ static void cancel_target(Request *r) {
 }
 
 static void granted(Request *r) {
-        if (r->cancel)
-                cancel_target(r);
+        if (r->control)
+                control_target(r);
         else if (watch_caller(r) < 0) {
                 request_fail(r, ERR_NO_MEMORY, "cannot watch the caller");
                 request_free(r);
@@ -233,7 +237,7 @@ static void ask_polkit(Request *r) {
 
         for (Request *o = m->requests; o; o = o->next)
                 n += !!o->auth;
-        if (n >= ASKING_MAX || (!r->cancel && m->asking)) {
+        if (n >= ASKING_MAX || (!r->control && m->asking)) {
                 request_fail(r, ERR_BUSY, "another call waits for its authorisation: try again");
                 request_free(r);
                 return;
@@ -248,7 +252,7 @@ static void ask_polkit(Request *r) {
                 request_free(r);
                 return;
         }
-        if (!r->cancel)
+        if (!r->control)
                 m->asking = r;
 }
 
@@ -268,7 +272,7 @@ static int on_uid(sd_bus_message *answer, void *userdata, sd_bus_error *e) {
 
         r->uid = uid;
         /* Root waits for nobody: a question to polkit that nobody answers must not keep the administrator out. */
-        if (uid == 0 || !r->action || (r->cancel && m->owner && m->owner->uid == uid))
+        if (uid == 0 || !r->action || (r->control && m->owner && m->owner->uid == uid))
                 granted(r);
         else
                 ask_polkit(r);
@@ -288,7 +292,7 @@ void request_submit(Request *r) {
                 request_fail(r, ERR_BUSY, "too many calls are waiting: try again");
         else if (m->stopping)
                 request_fail(r, ERR_BUSY, "the daemon is being stopped: try again");
-        else if (!r->cancel && manager_exclusive(m)) {
+        else if (!r->control && manager_exclusive(m)) {
                 manager_busy_text(m, text, sizeof(text));
                 request_fail(r, ERR_BUSY, text);
         } else if (sd_bus_call_method_async(m->bus, &r->query, DRIVER_NAME, DRIVER_PATH,

@@ -6,6 +6,14 @@
 #include "daemon/auth.h"
 #include "daemon/manager.h"
 
+/* What a call wants of a job that runs already. */
+typedef enum Control {
+        CONTROL_NONE, /* the call is a job of its own */
+        CONTROL_CANCEL,
+        CONTROL_PAUSE,
+        CONTROL_RESUME,
+} Control;
+
 struct Request {
         Manager *manager;
         Request *next;
@@ -14,8 +22,7 @@ struct Request {
         uid_t uid;            /* of the caller, (uid_t) -1: not known yet */
         const char *action;   /* polkit; NULL: free for everybody */
 
-        bool cancel; /* Cancel of job @target, not a job of its own; or one of these: */
-        bool pause, resume;
+        Control control; /* of job @target */
         uint64_t target;
         JobType type;
         json_object *order;  /* what the worker will get; also what polkit is shown */
