@@ -34,6 +34,7 @@ struct Records {
         pthread_mutex_t lock;
         pthread_cond_t work, progress; /* for the threads; for the caller */
         unsigned added, begun, taken;  /* of the ring, rising for ever */
+        const Record *awaited;         /* whose end wakes the caller */
         bool stopping;
         _Atomic uint64_t bytes;
         uint64_t next_tick; /* the caller's thread only */
@@ -91,7 +92,8 @@ static void *hash_thread(void *userdata) {
                 pthread_mutex_lock(&q->lock);
                 rec->error = r;
                 rec->done = true;
-                pthread_cond_signal(&q->progress);
+                if (rec == q->awaited)
+                        pthread_cond_signal(&q->progress);
         }
         pthread_mutex_unlock(&q->lock);
         EVP_MD_CTX_free(ctx);
@@ -181,14 +183,14 @@ static int tick(Records *q, Err **reterr) {
         return 0;
 }
 
-/* The oldest record, when its content is known, goes into the sum. */
-static int take(Records *q, Err **reterr) {
-        Record *rec = &q->ring[q->taken % RING];
+/* Returns with the lock held. */
+static int wait_for(Records *q, const Record *rec, Err **reterr) {
         int r = 0;
 
         pthread_mutex_lock(&q->lock);
         if (!rec->done)
                 pthread_cond_broadcast(&q->work);
+        q->awaited = rec;
         while (!rec->done && r >= 0) {
                 struct timespec until;
 
@@ -202,6 +204,15 @@ static int take(Records *q, Err **reterr) {
                         pthread_mutex_lock(&q->lock);
                 }
         }
+        q->awaited = NULL;
+        return r;
+}
+
+/* The oldest record, when its content is known, goes into the sum. */
+static int take(Records *q, Err **reterr) {
+        Record *rec = &q->ring[q->taken % RING];
+        int r = wait_for(q, rec, reterr);
+
         /* it needed no thread, and none has passed it yet: none may find its place emptied */
         if (q->begun == q->taken)
                 q->begun++;
@@ -232,9 +243,13 @@ int records_add(Records *q, void *data, size_t size, RecordFile file, const char
                         .done = file.fd < 0};
         int r = tick(q, reterr);
 
-        if (q->added - q->taken == RING)
+        if (r >= 0 && q->added - q->taken == RING) {
+                /* most likely the last of those that must go: one wake-up instead of one for each */
+                r = wait_for(q, &q->ring[(q->added - ROOM - 1) % RING], reterr);
+                pthread_mutex_unlock(&q->lock);
                 while (r >= 0 && q->added - q->taken > ROOM)
                         r = take(q, reterr);
+        }
         if (r >= 0) {
                 rec.path = strdup(path);
                 if (!rec.path)

@@ -1,28 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <endian.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <openssl/evp.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/xattr.h>
 
-#include "os/inodes.h"
 #include "stream/records.h"
+#include "stream/tree-record.h"
 
 /* Btrfs numbers: the top of a subvolume, and what stands where a subvolume was that a snapshot did not take along. */
 enum { INO_TOP = 256, INO_EMPTY_SUBVOLUME = 2 };
 
-typedef struct Buffer {
-        uint8_t *data;
-        size_t size, room;
-        bool failed;
-} Buffer;
+/* So many names of a directory are asked of the items at once. */
+enum { BATCH = 4096 };
+
+/* What readdir() says. */
+typedef struct Name {
+        char *text;
+        uint64_t ino;
+        uint8_t type;
+} Name;
 
 typedef struct Names {
         size_t n;
-        char **names;
+        Name *names;
 } Names;
 
 /* Which record first named an inode that has several names. Open addressing; ino 0 is free. */
@@ -35,7 +34,9 @@ typedef struct Walk {
         Records *records;
         TreeDigest *result;
         dev_t dev;
-        InodeList inodes; /* filled where contents are known or asked for */
+        InodeItems *items; /* NULL: this subvolume is read by names */
+        EVP_MD *sha256;
+        EVP_MD_CTX *ctx;
         uint64_t n_records;
         Names stack; /* directories to list; the last one next */
         Link *links;
@@ -44,59 +45,25 @@ typedef struct Walk {
 
 static void names_done(Names *l) {
         for (size_t i = 0; i < l->n; i++)
-                free(l->names[i]);
+                free(l->names[i].text);
         free(l->names);
         *l = (Names){0};
 }
 
-static int names_add(Names *l, char *owned) {
-        if (owned && (l->n & (l->n - 1)) == 0) {
-                char **more = reallocarray(l->names, l->n ? 2 * l->n : 1, sizeof(*more));
+/* Takes the text. */
+static int names_add(Names *l, Name name) {
+        if (name.text && (l->n & (l->n - 1)) == 0) {
+                Name *more = reallocarray(l->names, l->n ? 2 * l->n : 1, sizeof(*more));
 
                 if (more)
                         l->names = more;
                 else
-                        free(MOVE(owned));
+                        free(MOVE(name.text));
         }
-        if (!owned)
+        if (!name.text)
                 return -ENOMEM;
-        l->names[l->n++] = owned;
+        l->names[l->n++] = name;
         return 0;
-}
-
-static void put(Buffer *b, const void *data, size_t size) {
-        if (size == 0)
-                return;
-        if (size > b->room - b->size) {
-                size_t room = 2 * (b->size + size) + 128;
-                uint8_t *more = realloc(b->data, room);
-
-                if (!more) {
-                        b->failed = true;
-                        return;
-                }
-                b->data = more;
-                b->room = room;
-        }
-        memcpy(b->data + b->size, data, size);
-        b->size += size;
-}
-
-static void put32(Buffer *b, uint64_t v) {
-        uint32_t le = htole32((uint32_t) v);
-
-        put(b, &le, sizeof(le));
-}
-
-static void put64(Buffer *b, uint64_t v) {
-        uint64_t le = htole64(v);
-
-        put(b, &le, sizeof(le));
-}
-
-static void put_text(Buffer *b, const void *text, size_t size) {
-        put32(b, size);
-        put(b, text, size);
 }
 
 static size_t link_slot(const Link *links, size_t room, uint64_t ino) {
@@ -123,162 +90,72 @@ static int grow_links(Walk *w) {
 }
 
 /* The record that first named this inode: perhaps the one that comes now. */
-static int first_record(Walk *w, const struct stat *st, uint64_t *ret) {
+static int first_record(Walk *w, uint64_t ino, uint64_t nlink, bool dir, uint64_t *ret) {
         Link *l;
 
         *ret = w->n_records;
-        if (st->st_nlink < 2 || S_ISDIR(st->st_mode))
+        if (nlink < 2 || dir)
                 return 0;
         if (2 * (w->n_links + 1) > w->links_room && grow_links(w) < 0)
                 return -ENOMEM;
-        l = &w->links[link_slot(w->links, w->links_room, st->st_ino)];
+        l = &w->links[link_slot(w->links, w->links_room, ino)];
         if (l->ino == 0) {
-                *l = (Link){st->st_ino, w->n_records};
+                *l = (Link){ino, w->n_records};
                 w->n_links++;
         }
         *ret = l->record;
         return 0;
 }
 
-static int compare_texts(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-/* getxattr() and the like: what it gives, whole, in new memory. */
-static ssize_t read_xattr(const char *where, const char *name, char **ret) {
-        for (;;) {
-                ssize_t n = name ? lgetxattr(where, name, NULL, 0) : llistxattr(where, NULL, 0);
-                _cleanup_(freep) char *buf = n < 0 ? NULL : malloc((size_t) n + 1);
-
-                if (n < 0)
-                        return -errno;
-                if (!buf)
-                        return -ENOMEM;
-                if (n == 0)
-                        return 0;
-                n = name ? lgetxattr(where, name, buf, (size_t) n)
-                         : llistxattr(where, buf, (size_t) n);
-                if (n < 0 && errno == ERANGE)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                buf[n] = '\0';
-                *ret = MOVE(buf);
-                return n;
-        }
-}
-
-static int put_xattrs(Buffer *b, const char *where) {
-        _cleanup_(freep) char *list = NULL, **names = NULL;
-        ssize_t size = read_xattr(where, NULL, &list);
-        size_t n = 0;
-
-        if (size < 0 && size != -EOPNOTSUPP)
-                return (int) size;
-        for (ssize_t at = 0; list && at < size; at += (ssize_t) strlen(list + at) + 1)
-                n++;
-        put32(b, n);
-        if (n == 0)
+/* A file's content: noted where it is known, else a descriptor to read it from. */
+static int content_of(
+                Walk *w, int dir_fd, const char *name, const InodePart *part, RecordFile *ret) {
+        if (!S_ISREG(part->mode))
                 return 0;
-        names = calloc(n, sizeof(*names));
-        if (!names)
-                return -ENOMEM;
-        n = 0;
-        for (ssize_t at = 0; at < size; at += (ssize_t) strlen(list + at) + 1)
-                names[n++] = list + at;
-        qsort(names, n, sizeof(*names), compare_texts);
-        for (size_t i = 0; i < n; i++) {
-                _cleanup_(freep) char *value = NULL;
-                ssize_t length = read_xattr(where, names[i], &value);
-
-                if (length < 0)
-                        return (int) length;
-                put_text(b, names[i], strlen(names[i]));
-                put_text(b, str_or(value, ""), (size_t) length);
-        }
-        return 0;
-}
-
-static int put_target(Buffer *b, int dir_fd, const char *name, const struct stat *st) {
-        _cleanup_(freep) char *target = malloc((size_t) st->st_size + 1);
-        uint8_t digest[EVP_MAX_MD_SIZE];
-        ssize_t n;
-
-        if (!target)
-                return -ENOMEM;
-        n = readlinkat(dir_fd, name, target, (size_t) st->st_size + 1);
-        if (n < 0)
-                return -errno;
-        if (n != st->st_size)
-                return -EIO;
-        if (EVP_Digest(target, (size_t) n, digest, NULL, EVP_sha256(), NULL) != 1)
-                return -EIO;
-        put(b, digest, MANIFEST_DIGEST_SIZE);
-        return 0;
-}
-
-static void put_inode(Buffer *b, const struct stat *st) {
-        bool device = S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode);
-
-        put32(b, st->st_mode);
-        put32(b, st->st_uid);
-        put32(b, st->st_gid);
-        put64(b, (uint64_t) st->st_mtim.tv_sec);
-        put32(b, (uint64_t) st->st_mtim.tv_nsec);
-        put32(b, device ? major(st->st_rdev) : 0);
-        put32(b, device ? minor(st->st_rdev) : 0);
-        put64(b, S_ISREG(st->st_mode) || S_ISLNK(st->st_mode) ? (uint64_t) st->st_size : 0);
-}
-
-/* The content itself where it is known, else a descriptor to read it from. */
-static int put_content(Walk *w, int dir_fd, const char *name, const struct stat *st, Buffer *b,
-                RecordFile *ret) {
-        const TreeDigestArgs *args = w->args;
-        uint64_t transid = inode_list_transid(&w->inodes, st->st_ino);
-        const uint8_t *known = args->known ? contents_find(args->known, st->st_ino, transid) : NULL;
-
-        if ((uint64_t) st->st_size > w->result->max_file_size)
-                w->result->max_file_size = (uint64_t) st->st_size;
-        if (known) {
-                put(b, known, MANIFEST_DIGEST_SIZE);
-                return args->found ? contents_add(args->found, st->st_ino, transid, known) : 0;
-        }
+        if (part->size > w->result->max_file_size)
+                w->result->max_file_size = part->size;
+        if (!part->wants_content)
+                return w->args->found ? contents_add(w->args->found, part->ino, part->transid,
+                                                        part->bytes.data + part->bytes.size -
+                                                                        MANIFEST_DIGEST_SIZE)
+                                      : 0;
         *ret = (RecordFile){
                         .fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
-                        .size = (uint64_t) st->st_size,
-                        .ino = st->st_ino,
-                        .transid = transid};
+                        .size = part->size,
+                        .ino = part->ino,
+                        .transid = part->transid};
         return ret->fd < 0 ? -errno : 0;
 }
 
+/* Of what is not @part->made yet, @st says what it is. */
 static int make_record(Walk *w, int dir_fd, const char *name, const char *path,
-                const struct stat *st, Buffer *b, RecordFile *ret) {
-        char where[NAME_MAX + 64];
+                const struct stat *st, InodePart *part, Bytes *b, RecordFile *ret) {
         uint64_t first;
-        int r = first_record(w, st, &first);
+        int r;
 
+        r = part->made ? first_record(w, part->ino, part->nlink, false, &first)
+                       : first_record(w, st->st_ino, st->st_nlink, S_ISDIR(st->st_mode), &first);
         if (r < 0)
                 return r;
-        put_text(b, path, strlen(path));
-        put64(b, first);
+        bytes_put_text(b, path, strlen(path));
+        bytes_put64(b, first);
         if (first != w->n_records)
                 return 0;
-        put_inode(b, st);
-        snprintf(where, sizeof(where), "/proc/self/fd/%i/%s", dir_fd, name);
-        r = put_xattrs(b, where);
-        if (r >= 0 && S_ISLNK(st->st_mode))
-                r = put_target(b, dir_fd, name, st);
-        if (r >= 0 && S_ISREG(st->st_mode))
-                r = put_content(w, dir_fd, name, st, b, ret);
+        if (!part->made)
+                r = part_from_name(dir_fd, name, st, part);
+        if (r >= 0)
+                r = content_of(w, dir_fd, name, part, ret);
+        bytes_put(b, part->bytes.data, part->bytes.size);
         return r;
 }
 
 static int add_name(Walk *w, int dir_fd, const char *name, const char *path, const struct stat *st,
-                Err **reterr) {
-        Buffer b = {0};
+                InodePart *part, Err **reterr) {
+        Bytes b = {0};
         RecordFile file = {.fd = -1};
-        int r = make_record(w, dir_fd, name, path, st, &b, &file);
+        int r = make_record(w, dir_fd, name, path, st, part, &b, &file);
 
+        free(MOVE(part->bytes.data));
         if (r >= 0 && b.failed)
                 r = -ENOMEM;
         if (r < 0) {
@@ -288,6 +165,10 @@ static int add_name(Walk *w, int dir_fd, const char *name, const char *path, con
         }
         w->n_records++;
         return records_add(w->records, b.data, b.size, file, path, reterr);
+}
+
+static int compare_names(const void *a, const void *b) {
+        return strcmp(((const Name *) a)->text, ((const Name *) b)->text);
 }
 
 static int read_names(int dir_fd, Names *ret) {
@@ -303,11 +184,90 @@ static int read_names(int dir_fd, Names *ret) {
         }
         while (r >= 0 && (errno = 0, e = readdir(d)))
                 if (!str_eq(e->d_name, ".") && !str_eq(e->d_name, ".."))
-                        r = names_add(ret, strdup(e->d_name));
+                        r = names_add(ret, (Name){strdup(e->d_name), e->d_ino, e->d_type});
         if (r >= 0 && errno != 0)
                 r = -errno;
         if (ret->n > 0)
-                qsort(ret->names, ret->n, sizeof(*ret->names), compare_texts);
+                qsort(ret->names, ret->n, sizeof(*ret->names), compare_names);
+        return r;
+}
+
+typedef struct Asked {
+        Walk *w;
+        InodePart *parts;
+        uint32_t order[BATCH]; /* of the names, by their inodes */
+        uint64_t inos[BATCH];
+} Asked;
+
+static int on_facts(void *userdata, size_t i, const InodeFacts *f) {
+        Asked *a = userdata;
+
+        if (!f || !(S_ISREG(f->mode) || (S_ISLNK(f->mode) && f->content)))
+                return 0;
+        return part_from_facts(
+                        f, a->w->args->known, a->w->ctx, a->w->sha256, &a->parts[a->order[i]]);
+}
+
+static int compare_inodes(const void *a, const void *b, void *names) {
+        uint64_t x = ((const Name *) names)[*(const uint32_t *) a].ino,
+                 y = ((const Name *) names)[*(const uint32_t *) b].ino;
+
+        return x < y ? -1 : x > y;
+}
+
+/* Fills those of @parts that the items tell of. */
+static int ask_items(Walk *w, Name *names, size_t n, InodePart *parts, Err **reterr) {
+        _cleanup_(freep) Asked *a = malloc(sizeof(*a));
+        size_t k = 0;
+
+        if (!a)
+                return err_new(reterr, ENOMEM, "out of memory");
+        a->w = w;
+        a->parts = parts;
+        for (size_t i = 0; i < n; i++)
+                if (names[i].type == DT_REG || names[i].type == DT_LNK)
+                        a->order[k++] = (uint32_t) i;
+        qsort_r(a->order, k, sizeof(*a->order), compare_inodes, names);
+        for (size_t i = 0; i < k; i++)
+                a->inos[i] = names[a->order[i]].ino;
+        return inode_items_read(w->items, a->inos, k, on_facts, a, reterr);
+}
+
+/* A subdirectory comes to @below. */
+static int add_one(Walk *w, int fd, const char *dir, const char *name, InodePart *part,
+                Names *below, Err **reterr) {
+        _cleanup_(freep) char *path = str_printf("%s%s%s", dir, *dir ? "/" : "", name);
+        struct stat st = {0};
+        int r;
+
+        if (!path)
+                return err_new(reterr, ENOMEM, "out of memory");
+        if (!part->made) {
+                if (fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                        return err_sys(reterr, errno, "read /%s", path);
+                if (st.st_dev != w->dev || st.st_ino == INO_EMPTY_SUBVOLUME ||
+                                (st.st_ino == INO_TOP && S_ISDIR(st.st_mode)))
+                        return 0;
+        }
+        r = add_name(w, fd, name, path, &st, part, reterr);
+        if (r >= 0 && S_ISDIR(st.st_mode) && names_add(below, (Name){.text = MOVE(path)}) < 0)
+                r = err_new(reterr, ENOMEM, "out of memory");
+        return r;
+}
+
+static int add_batch(Walk *w, int fd, const char *dir, Name *names, size_t n, Names *below,
+                Err **reterr) {
+        _cleanup_(freep) InodePart *parts = calloc(n, sizeof(*parts));
+        int r = 0;
+
+        if (!parts)
+                return err_new(reterr, ENOMEM, "out of memory");
+        if (w->items)
+                r = ask_items(w, names, n, parts, reterr);
+        for (size_t i = 0; r >= 0 && i < n; i++)
+                r = add_one(w, fd, dir, names[i].text, &parts[i], below, reterr);
+        for (size_t i = 0; i < n; i++)
+                free(parts[i].bytes.data);
         return r;
 }
 
@@ -324,55 +284,56 @@ static int list_directory(Walk *w, const char *path, Err **reterr) {
 
         if (r < 0)
                 return err_sys(reterr, r, "read /%s", path);
-        for (size_t i = 0; i < names.n; i++) {
-                _cleanup_(freep) char *full =
-                                str_printf("%s%s%s", path, *path ? "/" : "", names.names[i]);
-                struct stat st;
-
-                if (!full)
-                        return err_new(reterr, ENOMEM, "out of memory");
-                if (fstatat(fd, names.names[i], &st, AT_SYMLINK_NOFOLLOW) < 0)
-                        return err_sys(reterr, errno, "read /%s", full);
-                if (st.st_dev != w->dev || st.st_ino == INO_EMPTY_SUBVOLUME ||
-                                (st.st_ino == INO_TOP && S_ISDIR(st.st_mode)))
-                        continue;
-                r = add_name(w, fd, names.names[i], full, &st, reterr);
-                if (r < 0)
-                        return r;
-                if (S_ISDIR(st.st_mode) && names_add(&below, MOVE(full)) < 0)
-                        return err_new(reterr, ENOMEM, "out of memory");
-        }
-        while (below.n > 0)
+        for (size_t i = 0; r >= 0 && i < names.n; i += BATCH)
+                r = add_batch(w, fd, path, names.names + i,
+                                names.n - i < BATCH ? names.n - i : BATCH, &below, reterr);
+        while (r >= 0 && below.n > 0)
                 if (names_add(&w->stack, below.names[--below.n]) < 0)
-                        return err_new(reterr, ENOMEM, "out of memory");
-        return 0;
+                        r = err_new(reterr, ENOMEM, "out of memory");
+        return r;
 }
 
 static void walk_done(Walk *w) {
         records_free(w->records);
         names_done(&w->stack);
         free(w->links);
-        inode_list_done(&w->inodes);
+        inode_items_free(w->items);
+        EVP_MD_CTX_free(w->ctx);
+        EVP_MD_free(w->sha256);
+}
+
+/* Where the items cannot be had, names do. */
+static int open_items(Walk *w, Err **reterr) {
+        int r = inode_items_open(w->args->fd, &w->items, reterr);
+
+        if (r == -EOPNOTSUPP)
+                return 0;
+        if (r < 0)
+                return r;
+        w->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+        w->ctx = EVP_MD_CTX_new();
+        return w->sha256 && w->ctx ? 0 : err_new(reterr, ENOMEM, "SHA-256 is not available");
 }
 
 int tree_digest(const TreeDigestArgs *args, TreeDigest *ret, Err **reterr) {
         TreeDigest result = {0};
         _cleanup_(walk_done) Walk w = {.args = args, .result = &result};
+        InodePart top = {0};
         struct stat st;
         int r;
 
         if (fstat(args->fd, &st) < 0)
                 return err_sys(reterr, errno, "read the tree");
         w.dev = st.st_dev;
-        r = args->known || args->found ? inode_list_read(args->fd, &w.inodes, reterr) : 0;
+        r = open_items(&w, reterr);
         if (r >= 0)
                 r = records_new(args, &w.records, reterr);
         if (r >= 0)
-                r = add_name(&w, args->fd, "", "", &st, reterr);
-        if (r >= 0 && names_add(&w.stack, strdup("")) < 0)
+                r = add_name(&w, args->fd, "", "", &st, &top, reterr);
+        if (r >= 0 && names_add(&w.stack, (Name){.text = strdup("")}) < 0)
                 r = err_new(reterr, ENOMEM, "out of memory");
         while (r >= 0 && w.stack.n > 0) {
-                _cleanup_(freep) char *path = w.stack.names[--w.stack.n];
+                _cleanup_(freep) char *path = w.stack.names[--w.stack.n].text;
 
                 r = list_directory(&w, path, reterr);
         }

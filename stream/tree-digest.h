@@ -17,10 +17,11 @@ typedef struct TreeDigestArgs {
 
 typedef struct TreeDigest {
         uint8_t digest[MANIFEST_DIGEST_SIZE];
-        uint64_t names, bytes; /* how much was read */
+        uint64_t names, bytes; /* bytes: read from files; small ones come with the items of the subvolume */
         uint64_t max_file_size;
 } TreeDigest;
 
-/* The tree must not change meanwhile. Memory is bounded but for hard links and the widest directories. Errors: -EIO and
+/* A read-only subvolume is synced and read from its items (os/inode-items.h), another tree by its names: the digest is the
+ * same. The tree must not change meanwhile. Memory is bounded but for hard links and the widest directories. Errors: -EIO and
  * what else reading meets, with the path; -ECANCELED; -ENOMEM. */
 int tree_digest(const TreeDigestArgs *args, TreeDigest *ret, Err **reterr);
