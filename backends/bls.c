@@ -9,6 +9,7 @@
 
 #include "backends/bls.h"
 #include "backends/boot-backend.h"
+#include "backends/boot-copies.h"
 #include "backends/boot-files.h"
 #include "os/boot-partition.h"
 #include "os/file.h"
@@ -158,30 +159,24 @@ static int bls_fits(BootBackend *base _unused_, int slot_root_fd, Err **reterr) 
 }
 
 static int bls_bring(BootBackend *base, const Slot *slot, int root_fd, Err **reterr) {
-        return boot_files_bring(to_bls(base)->boot_fd, slot->id, root_fd, reterr);
+        return boot_copies_bring(to_bls(base)->boot_fd, slot->id, root_fd, reterr);
 }
 
 /* The entry as it should be, but for its number. */
 static int describe(Bls *b, const Slot *slot, int left, BlsEntry *ret, Err **reterr) {
         _cleanup_(bls_entry_done) BlsEntry e = {.left = left};
-        _cleanup_(freep) char *folder = str_printf("/abupdate/slot-%s", slot->id);
-        _cleanup_(freep) char *initrd = folder ? str_printf("%s/initrd", folder) : NULL;
-        int r = 0;
+        _cleanup_(boot_paths_done) BootPaths paths = {0};
+        int r = boot_copies_find(b->boot_fd, slot->id, &paths, reterr);
 
-        if (!initrd || str_set(&e.slot, slot->id) < 0 || str_set(&e.version, slot->version) < 0)
-                return err_new(reterr, ENOMEM, "out of memory");
-        e.title = str_printf("Version %s (slot %s)", slot->version, slot->id);
-        e.linux_path = str_printf("%s/linux", folder);
-        if (!e.title || !e.linux_path)
-                return err_new(reterr, ENOMEM, "out of memory");
-        if (faccessat(b->boot_fd, e.linux_path + 1, F_OK, 0) < 0)
-                return err_kind(reterr, ERR_WRONG_LAYOUT, ENOENT,
-                                "the kernel of slot %s is not on the boot partition", slot->id);
-        if (faccessat(b->boot_fd, initrd + 1, F_OK, 0) >= 0)
-                e.initrd = MOVE(initrd);
-        r = boot_files_options(b->world, slot, NULL, &e.options, reterr);
+        if (r >= 0)
+                r = boot_files_options(b->world, slot, NULL, &e.options, reterr);
         if (r < 0)
                 return r;
+        e.linux_path = MOVE(paths.linux_path);
+        e.initrd = MOVE(paths.initrd);
+        e.title = str_printf("Version %s (slot %s)", slot->version, slot->id);
+        if (!e.title || str_set(&e.slot, slot->id) < 0 || str_set(&e.version, slot->version) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
         *ret = e;
         e = (BlsEntry){0};
         return 0;
@@ -283,7 +278,15 @@ static int bls_forget(BootBackend *base, const Slot *slot, Err **reterr) {
         Bls *b = to_bls(base);
         int r = remove_others(b, slot->id, NULL, reterr);
 
-        return r < 0 ? r : boot_files_drop(b->boot_fd, slot->id, reterr);
+        return r < 0 ? r : boot_copies_drop(b->boot_fd, slot->id, NULL, reterr);
+}
+
+static int bls_condemn(BootBackend *base, const Slot *slot, Err **reterr) {
+        return remove_others(to_bls(base), slot->id, NULL, reterr);
+}
+
+static int bls_clean(BootBackend *base, const SlotList *slots, Err **reterr) {
+        return boot_copies_clean(to_bls(base)->boot_fd, slots, NULL, reterr);
 }
 
 static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {
@@ -317,5 +320,7 @@ const BootOps bls_boot_ops = {
                 .arm = bls_arm,
                 .bless = bls_bless,
                 .forget = bls_forget,
+                .condemn = bls_condemn,
+                .clean = bls_clean,
                 .follow = bls_follow,
 };

@@ -34,8 +34,8 @@ typedef struct BootOps {
         int (*fits)(BootBackend *b, int slot_root_fd, Err **reterr);
 
         /* Brings what the loader needs of the slot with this top to where it reads it, before that
-         * slot is placed. Nothing boots from it yet. Durable; repeatable; forget() takes it away.
-         * NULL: the loader reads the slot itself. */
+         * slot is placed. Nothing boots from it yet. -ENOSPC before anything has changed. Durable;
+         * repeatable; forget() takes it away. NULL: the loader reads the slot itself. */
         int (*bring)(BootBackend *b, const Slot *slot, int slot_root_fd, Err **reterr);
 
         /* THE SWITCH. Everything that @slot consists of is on disk when this is called. With
@@ -51,6 +51,14 @@ typedef struct BootOps {
         /* The slot is about to be discarded: nothing of the loader may point at it any more.
          * Durable. */
         int (*forget)(BootBackend *b, const Slot *slot, Err **reterr);
+
+        /* The slot has used up its tries and stays: nothing of the loader points at it, but what
+         * bring() brought is there for arm(). Durable. NULL: the same as forget(). */
+        int (*condemn)(BootBackend *b, const Slot *slot, Err **reterr);
+
+        /* What power cuts have left where the loader reads goes; what any of @slots needs stays.
+         * NULL: nothing can be left. */
+        int (*clean)(BootBackend *b, const SlotList *slots, Err **reterr);
 
         /* Slot->boot_options may have changed: what the loader knows of the slot follows, the
          * choice and the count stay. Durable; old or new after a power cut. NULL: it knows none. */

@@ -1,20 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Kernels and initrds on the boot partition: copies of those in the slots, a folder for each. A
- * loader cannot read them from a slot: not through Btrfs, and not a sprout's from its seed. */
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "backends/boot-files.h"
 #include "backends/kernel.h"
-#include "os/boot-partition.h"
 #include "os/file.h"
 #include "os/proc.h"
 
-/* Content of a slot: links inside it are fine, out of it never. */
-static int open_inside(int root_fd, const char *path) {
+int boot_files_open(int root_fd, const char *path) {
         struct open_how how = {
                         .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
                         .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
@@ -35,7 +30,7 @@ static int find_file(int root_fd, const char *const patterns[], const char *vers
                 const char *percent = strchr(*patterns, '%');
                 _cleanup_(freep) char *path = str_printf("%.*s%s%s", (int) (percent - *patterns),
                                 *patterns, version, percent + 1);
-                _cleanup_(fd_closep) int fd = path ? open_inside(root_fd, path) : -1;
+                _cleanup_(fd_closep) int fd = path ? boot_files_open(root_fd, path) : -1;
 
                 if (!path)
                         return -ENOMEM;
@@ -76,82 +71,6 @@ int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **ret
         *ret_kernel = MOVE(kernel);
         *ret_initrd = MOVE(initrd);
         return 0;
-}
-
-static int copy_file(int from_fd, int dir_fd, const char *name, Err **reterr) {
-        _cleanup_(fd_closep) int to_fd = openat(
-                        dir_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-        ssize_t n;
-
-        if (to_fd < 0)
-                return err_sys(reterr, errno, "write %s", name);
-        while ((n = sendfile(to_fd, from_fd, NULL, 1 << 20)) != 0)
-                if (n < 0 && errno != EINTR)
-                        return err_sys(reterr, errno, "write %s", name);
-        return fsync(to_fd) < 0 ? err_sys(reterr, errno, "write %s", name) : 0;
-}
-
-static int copy_kernel(int root_fd, int dir_fd, Err **reterr) {
-        _cleanup_(freep) char *kernel = NULL, *initrd = NULL;
-        _cleanup_(fd_closep) int kernel_fd = -1, initrd_fd = -1;
-        int r = boot_files_find(root_fd, &kernel, &initrd, reterr);
-
-        if (r < 0)
-                return r;
-        kernel_fd = open_inside(root_fd, kernel);
-        if (kernel_fd < 0)
-                return err_sys(reterr, kernel_fd, "open /%s", kernel);
-        r = copy_file(kernel_fd, dir_fd, "linux", reterr);
-        if (r < 0 || !initrd)
-                return r;
-        initrd_fd = open_inside(root_fd, initrd);
-        if (initrd_fd < 0)
-                return err_sys(reterr, initrd_fd, "open /%s", initrd);
-        return copy_file(initrd_fd, dir_fd, "initrd", reterr);
-}
-
-int boot_files_bring(int boot_fd, const char *slot, int root_fd, Err **reterr) {
-        _cleanup_(freep) char *name = str_printf("slot-%s", slot);
-        _cleanup_(fd_closep) int home_fd = -1, dir_fd = -1;
-        int r = name ? boot_files_drop(boot_fd, slot, reterr)
-                     : err_new(reterr, ENOMEM, "out of memory");
-
-        if (r >= 0)
-                r = dir_make_at(boot_fd, BOOT_HOME, 0755, reterr);
-        if (r >= 0)
-                home_fd = r = dir_open_at(boot_fd, BOOT_HOME, reterr);
-        if (r >= 0)
-                r = dir_make_at(home_fd, name, 0700, reterr);
-        if (r >= 0)
-                dir_fd = r = dir_open_at(home_fd, name, reterr);
-        if (r >= 0)
-                r = copy_kernel(root_fd, dir_fd, reterr);
-        if (r >= 0)
-                r = fs_sync(boot_fd, reterr);
-        return r < 0 ? err_add(reterr, r, "bring the kernel of slot %s to the boot partition", slot)
-                     : 0;
-}
-
-int boot_files_drop(int boot_fd, const char *slot, Err **reterr) {
-        _cleanup_(freep) char *path = str_printf(BOOT_HOME "/slot-%s", slot);
-        _cleanup_(strv_freep) char **names = NULL;
-        _cleanup_(fd_closep) int dir_fd = -1;
-        int r;
-
-        if (!path)
-                return err_new(reterr, ENOMEM, "out of memory");
-        if (!name_ok(slot) || faccessat(boot_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-                return 0;
-        dir_fd = dir_open_at(boot_fd, path, reterr);
-        r = dir_fd < 0 ? dir_fd : dir_names(dir_fd, &names, reterr);
-        for (char **n = names; r >= 0 && n && *n; n++)
-                if (unlinkat(dir_fd, *n, 0) < 0 && errno != ENOENT)
-                        r = err_sys(reterr, errno, "remove %s", *n);
-        if (r >= 0 && unlinkat(boot_fd, path, AT_REMOVEDIR) < 0)
-                r = err_sys(reterr, errno, "remove it");
-        return r < 0 ? err_add(reterr, r, "take the kernel of slot %s from the boot partition",
-                                       slot)
-                     : 0;
 }
 
 int boot_files_fit(int root_fd, Err **reterr) {

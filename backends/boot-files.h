@@ -9,16 +9,12 @@
  * it. ERR_WRONG_LAYOUT where it has no kernel. */
 int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **reterr);
 
+/* Opens a file of the tree: links inside it are fine, out of it never. Negative errno on failure. */
+int boot_files_open(int root_fd, const char *path);
+
 /* May the tree be booted by an entry that names its subvolume? ERR_WRONG_LAYOUT says why not: no
  * kernel, or an fstab that names another one. */
 int boot_files_fit(int root_fd, Err **reterr);
-
-/* Kernel and initrd of the tree go to abupdate/slot-<slot> of the boot partition, as linux and
- * initrd, in place of what was there. Durable. */
-int boot_files_bring(int boot_fd, const char *slot, int root_fd, Err **reterr);
-
-/* Takes that folder away again; absent is fine. */
-int boot_files_drop(int boot_fd, const char *slot, Err **reterr);
 
 /* The kernel command line of a slot: what names its root, then Cmdline=, else what the running
  * one has in common with every slot. @rest: an older line to go on with instead of both, or NULL. */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 
 #include "backends/boot-backend.h"
+#include "backends/boot-copies.h"
 #include "backends/boot-files.h"
 #include "backends/grub.h"
 #include "os/boot-partition.h"
@@ -139,7 +140,7 @@ static int grub_bring(BootBackend *base, const Slot *slot, int root_fd, Err **re
 
         return b->world->config->kernel_in_slot
                                ? 0
-                               : boot_files_bring(b->boot_fd, slot->id, root_fd, reterr);
+                               : boot_copies_bring(b->boot_fd, slot->id, root_fd, reterr);
 }
 
 /* Where GRUB finds kernel and initrd of the slot, as it names them. */
@@ -181,15 +182,13 @@ static int files_in_slot(Grub *b, const Slot *slot, Files *f, Err **reterr) {
 }
 
 static int files_on_partition(Grub *b, const Slot *slot, Files *f, Err **reterr) {
-        f->linux_path = str_printf("/" BOOT_HOME "/slot-%s/linux", slot->id);
-        f->initrd = str_printf("/" BOOT_HOME "/slot-%s/initrd", slot->id);
-        if (!f->linux_path || !f->initrd)
-                return err_new(reterr, ENOMEM, "out of memory");
-        if (faccessat(b->boot_fd, f->linux_path + 1, F_OK, 0) < 0)
-                return err_kind(reterr, ERR_WRONG_LAYOUT, ENOENT,
-                                "the kernel of slot %s is not on the boot partition", slot->id);
-        if (faccessat(b->boot_fd, f->initrd + 1, F_OK, 0) < 0)
-                free(MOVE(f->initrd));
+        BootPaths paths;
+        int r = boot_copies_find(b->boot_fd, slot->id, &paths, reterr);
+
+        if (r < 0)
+                return r;
+        f->linux_path = paths.linux_path;
+        f->initrd = paths.initrd;
         return 0;
 }
 
@@ -297,7 +296,7 @@ static int take_out(GrubEnv *e, const char *slot) {
         return r < 0 ? r : was || !str_eq(before, e->slots);
 }
 
-static int grub_forget(BootBackend *base, const Slot *slot, Err **reterr) {
+static int grub_condemn(BootBackend *base, const Slot *slot, Err **reterr) {
         Grub *b = to_grub(base);
         _cleanup_(grub_env_done) GrubEnv e = {.left = -1};
         int r = grub_env_read(b->home_fd, &e, reterr);
@@ -307,9 +306,17 @@ static int grub_forget(BootBackend *base, const Slot *slot, Err **reterr) {
         r = take_out(&e, slot->id);
         if (r < 0)
                 return err_new(reterr, r, "out of memory");
-        if (r > 0)
-                r = grub_env_write(b->home_fd, &e, reterr);
-        return r < 0 ? r : boot_files_drop(b->boot_fd, slot->id, reterr);
+        return r > 0 ? grub_env_write(b->home_fd, &e, reterr) : 0;
+}
+
+static int grub_forget(BootBackend *base, const Slot *slot, Err **reterr) {
+        int r = grub_condemn(base, slot, reterr);
+
+        return r < 0 ? r : boot_copies_drop(to_grub(base)->boot_fd, slot->id, NULL, reterr);
+}
+
+static int grub_clean(BootBackend *base, const SlotList *slots, Err **reterr) {
+        return boot_copies_clean(to_grub(base)->boot_fd, slots, NULL, reterr);
 }
 
 static int grub_follow(BootBackend *base, const Slot *slot, Err **reterr) {
@@ -344,5 +351,7 @@ const BootOps grub_boot_ops = {
                 .arm = grub_arm,
                 .bless = grub_bless,
                 .forget = grub_forget,
+                .condemn = grub_condemn,
+                .clean = grub_clean,
                 .follow = grub_follow,
 };

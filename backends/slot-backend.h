@@ -79,6 +79,9 @@ typedef struct SlotOps {
          * that slot is there. */
         int (*place)(SlotBackend *b, const char *job, const Slot *draft, Err **reterr);
 
+        /* The top of the tree of a slot that is there; a new descriptor. NULL: it cannot be looked into. */
+        int (*open_root)(SlotBackend *b, const Slot *slot, int *ret_fd, Err **reterr);
+
         /* Writes the slot's facts. Durable; old or new after a power cut. */
         int (*record)(SlotBackend *b, const Slot *slot, Err **reterr);
 

@@ -158,6 +158,17 @@ static int snapshot_place(SlotBackend *b, const char *job, const Slot *draft, Er
         return layout_place(&to_snapshot(b)->layout, job, draft, reterr);
 }
 
+static int snapshot_open_root(SlotBackend *b, const Slot *slot, int *ret_fd, Err **reterr) {
+        _cleanup_(freep) char *path = str_printf("%s/root", slot->id);
+        int fd = path ? dir_open_at(to_snapshot(b)->layout.slots_fd, path, reterr)
+                      : err_new(reterr, ENOMEM, "out of memory");
+
+        if (fd < 0)
+                return fd;
+        *ret_fd = fd;
+        return 0;
+}
+
 static int snapshot_record(SlotBackend *b, const Slot *slot, Err **reterr) {
         return layout_record(&to_snapshot(b)->layout, slot, reterr);
 }
@@ -187,6 +198,7 @@ const SlotOps snapshot_slot_ops = {
                 .copy_booted = snapshot_copy_booted,
                 .build = snapshot_build,
                 .place = snapshot_place,
+                .open_root = snapshot_open_root,
                 .record = snapshot_record,
                 .discard = snapshot_discard,
                 .clean = snapshot_clean,

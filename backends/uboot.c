@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* U-Boot takes the first slot of BOOT_ORDER whose BOOT_<slot>_LEFT is not 0, and takes one off where
- * it is set; BOOT_<slot>_ARGS is its command line. All of it is in U-Boot's environment, read and
- * written by fw_printenv and fw_setenv.
+ * it is set; BOOT_<slot>_ARGS is its command line, BOOT_<slot>_FILES are kernel and initrd on the boot
+ * partition. All of it is in U-Boot's environment, read and written by fw_printenv and fw_setenv.
  *
  * Each variable is a write of the environment by itself, which a redundant environment makes atomic.
  * The commit is BOOT_ORDER with the slot in front; what else it needs is written before. */
 #include "backends/boot-backend.h"
+#include "backends/boot-copies.h"
 #include "backends/boot-files.h"
 #include "os/boot-partition.h"
 #include "os/process.h"
@@ -130,13 +131,19 @@ static int parse_order(const char *text, Order *ret) {
         return 0;
 }
 
-static int order_read(Uboot *b, Order *ret, Err **reterr) {
+static int environment_read(Uboot *b, char **ret, Err **reterr) {
         const char *const argv[] = {"fw_printenv", "-c", b->config, NULL};
+        int r = program_read(argv, NULL, ENVIRONMENT_MAX, ret, reterr);
+
+        return r < 0 ? err_add(reterr, r, "read the environment of U-Boot") : 0;
+}
+
+static int order_read(Uboot *b, Order *ret, Err **reterr) {
         _cleanup_(freep) char *text = NULL;
-        int r = program_read(argv, NULL, ENVIRONMENT_MAX, &text, reterr);
+        int r = environment_read(b, &text, reterr);
 
         if (r < 0)
-                return err_add(reterr, r, "read the environment of U-Boot");
+                return r;
         r = parse_order(text, ret);
         return r < 0 ? err_new(reterr, r, "out of memory") : 0;
 }
@@ -216,7 +223,7 @@ static int uboot_fits(BootBackend *base _unused_, int slot_root_fd, Err **reterr
 static int uboot_bring(BootBackend *base, const Slot *slot, int root_fd, Err **reterr) {
         Uboot *b = to_uboot(base);
 
-        return b->boot_fd < 0 ? 0 : boot_files_bring(b->boot_fd, slot->id, root_fd, reterr);
+        return b->boot_fd < 0 ? 0 : boot_copies_bring(b->boot_fd, slot->id, root_fd, reterr);
 }
 
 /* BOOT_ORDER with @first and @second in front, without @out. */
@@ -249,6 +256,20 @@ static int open_the_way_back(Uboot *b, const Order *o, const Slot *fallback, Err
         return c && c->left >= 0 ? set_of(b, fallback->id, "LEFT", NULL, reterr) : 0;
 }
 
+/* Both in one variable: never the kernel of one version with the initrd of another. */
+static int set_files(Uboot *b, const Slot *slot, Err **reterr) {
+        _cleanup_(boot_paths_done) BootPaths paths = {0};
+        _cleanup_(freep) char *text = NULL;
+        int r = b->boot_fd < 0 ? 0 : boot_copies_find(b->boot_fd, slot->id, &paths, reterr);
+
+        if (r < 0 || b->boot_fd < 0)
+                return r;
+        text = str_printf("%s%s%s", paths.linux_path, paths.initrd ? " " : "",
+                        str_or(paths.initrd, ""));
+        return text ? set_of(b, slot->id, "FILES", text, reterr)
+                    : err_new(reterr, ENOMEM, "out of memory");
+}
+
 static int uboot_arm(BootBackend *base, const Slot *slot, unsigned tries, const Slot *fallback,
                 Err **reterr) {
         Uboot *b = to_uboot(base);
@@ -260,6 +281,8 @@ static int uboot_arm(BootBackend *base, const Slot *slot, unsigned tries, const 
         if (r >= 0)
                 r = boot_files_options(b->world, slot, NULL, &args, reterr);
         snprintf(left, sizeof(left), "%u", tries);
+        if (r >= 0)
+                r = set_files(b, slot, reterr);
         if (r >= 0)
                 r = set_of(b, slot->id, "ARGS", args, reterr);
         if (r >= 0)
@@ -286,7 +309,8 @@ static int uboot_bless(BootBackend *base, const Slot *slot, Err **reterr) {
         return r < 0 ? err_add(reterr, r, "end the trial of slot %s", slot->id) : 0;
 }
 
-static int uboot_forget(BootBackend *base, const Slot *slot, Err **reterr) {
+static int uboot_condemn(BootBackend *base, const Slot *slot, Err **reterr) {
+        static const char *const variables[] = {"LEFT", "ARGS", "FILES"};
         Uboot *b = to_uboot(base);
         _cleanup_(order_done) Order o = {0};
         _cleanup_(freep) char *text = NULL;
@@ -296,14 +320,29 @@ static int uboot_forget(BootBackend *base, const Slot *slot, Err **reterr) {
                 text = order_text(&o, NULL, NULL, slot->id);
                 r = text ? set(b, "BOOT_ORDER", *text ? text : NULL, reterr)
                          : err_new(reterr, ENOMEM, "out of memory");
-                if (r >= 0)
-                        r = set_of(b, slot->id, "LEFT", NULL, reterr);
-                if (r >= 0)
-                        r = set_of(b, slot->id, "ARGS", NULL, reterr);
+                for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(variables); i++)
+                        r = set_of(b, slot->id, variables[i], NULL, reterr);
         }
-        if (r >= 0 && b->boot_fd >= 0)
-                r = boot_files_drop(b->boot_fd, slot->id, reterr);
         return r < 0 ? err_add(reterr, r, "take slot %s from the boot loader", slot->id) : 0;
+}
+
+static int uboot_forget(BootBackend *base, const Slot *slot, Err **reterr) {
+        Uboot *b = to_uboot(base);
+        _cleanup_(freep) char *words = NULL;
+        int r = uboot_condemn(base, slot, reterr);
+
+        if (r < 0 || b->boot_fd < 0)
+                return r;
+        r = environment_read(b, &words, reterr);
+        return r < 0 ? r : boot_copies_drop(b->boot_fd, slot->id, words, reterr);
+}
+
+static int uboot_clean(BootBackend *base, const SlotList *slots, Err **reterr) {
+        Uboot *b = to_uboot(base);
+        _cleanup_(freep) char *words = NULL;
+        int r = b->boot_fd < 0 ? 0 : environment_read(b, &words, reterr);
+
+        return r < 0 || b->boot_fd < 0 ? r : boot_copies_clean(b->boot_fd, slots, words, reterr);
 }
 
 static int uboot_follow(BootBackend *base, const Slot *slot, Err **reterr) {
@@ -333,5 +372,7 @@ const BootOps uboot_boot_ops = {
                 .arm = uboot_arm,
                 .bless = uboot_bless,
                 .forget = uboot_forget,
+                .condemn = uboot_condemn,
+                .clean = uboot_clean,
                 .follow = uboot_follow,
 };

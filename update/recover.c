@@ -27,6 +27,9 @@ static int end_lost_trial(Machine *m, Facts *f, Err **reterr) {
                 if (r >= 0)
                         r = slot_condemn(m, s, text, reterr);
         }
+        /* it stays, as a bad one: a person may think better of it */
+        if (r >= 0 && s && m->boot->ops->condemn)
+                return m->boot->ops->condemn(m->boot, s, reterr);
         return r < 0 || !m->boot->ops->forget
                                ? r
                                : m->boot->ops->forget(m->boot, s ? s : &gone, reterr);
@@ -84,10 +87,14 @@ static int lead_loader(Machine *m, Err **reterr) {
         _cleanup_(facts_done) Facts f = {0};
         int r = m->boot->ops->follow ? facts_read(m, &f, reterr) : 0;
 
-        if (r >= 0 && f.slots)
-                slots_foreach (s, f.slots)
-                        if (r >= 0 && slot_holds_version(s) && s->boot_options)
-                                r = m->boot->ops->follow(m->boot, s, reterr);
+        if (r < 0 || !f.slots)
+                return r;
+        slots_foreach (s, f.slots)
+                if (r >= 0 && slot_holds_version(s) && s->boot_options)
+                        r = m->boot->ops->follow(m->boot, s, reterr);
+        /* what lies about does no harm until the next time */
+        if (r >= 0 && m->boot->ops->clean)
+                (void) m->boot->ops->clean(m->boot, f.slots, NULL);
         return r;
 }
 

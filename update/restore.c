@@ -8,6 +8,7 @@
 #include "update/jobs.h"
 #include "update/policy.h"
 #include "update/records.h"
+#include "update/slot-steps.h"
 
 typedef struct Restore {
         Job *job;
@@ -128,8 +129,8 @@ static int step_place(Job *j, void *context, Err **reterr) {
                 r = describe(j, root_fd, &slot, reterr);
         if (r >= 0)
                 r = j->m->boot->ops->fits(j->m->boot, root_fd, reterr);
-        if (r >= 0 && j->m->boot->ops->bring)
-                r = j->m->boot->ops->bring(j->m->boot, &slot, root_fd, reterr);
+        if (r >= 0)
+                r = slot_bring(j, &slot, root_fd, reterr);
         if (r >= 0)
                 r = j->m->slots->ops->record(j->m->slots, &slot, reterr);
         return r < 0 ? r

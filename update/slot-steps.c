@@ -4,6 +4,28 @@
 #include "os/file.h"
 #include "update/records.h"
 
+int slot_bring(Job *j, const Slot *slot, int root_fd, Err **reterr) {
+        BootBackend *boot = j->m->boot;
+        _cleanup_(err_freep) Err *why = NULL;
+        ErrKind kind;
+        int r = boot->ops->bring ? boot->ops->bring(boot, slot, root_fd, &why) : 0;
+
+        slots_foreach (s, j->facts.slots) {
+                if (r != -ENOSPC || !boot->ops->forget)
+                        break;
+                if (s->state != SLOT_BAD || str_eq(s->id, slot->id) ||
+                                facts_protects(&j->facts, s, &kind))
+                        continue;
+                why = err_free(why);
+                r = boot->ops->forget(boot, s, &why);
+                if (r >= 0)
+                        r = boot->ops->bring(boot, slot, root_fd, &why);
+        }
+        if (r < 0 && reterr)
+                *reterr = MOVE(why);
+        return r;
+}
+
 int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **reterr) {
         _cleanup_(strv_freep) char **kernels = NULL;
         _cleanup_(fd_closep) int root_fd = -1;
@@ -23,8 +45,7 @@ int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **rete
                 n++;
         if (n > 0 && str_set(&draft->kernel, kernels[n - 1]) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        if (j->m->boot->ops->bring)
-                r = j->m->boot->ops->bring(j->m->boot, draft, root_fd, reterr);
+        r = slot_bring(j, draft, root_fd, reterr);
         if (r >= 0)
                 r = slots->ops->place(slots, quarantine, draft, reterr);
         /* a number is never used twice; the next record makes that last beyond the slot */
@@ -76,6 +97,25 @@ int slot_arm(Job *j, const char *slot_id, unsigned tries, Err **reterr) {
                                 "slot %s was armed, but slot %s boots next", id,
                                 str_or(j->facts.boot.next, "(none)"));
         return r;
+}
+
+/* What is there and whole is as good: the loader is asked, whatever became of this. */
+int slot_bring_and_arm(Job *j, const char *id, unsigned tries, Err **reterr) {
+        const Slot *slot = slot_find(j->facts.slots, id);
+        _cleanup_(err_freep) Err *why = NULL, *armed = NULL;
+        _cleanup_(fd_closep) int root_fd = -1;
+        SlotBackend *slots = j->m->slots;
+        int r = 0, q;
+
+        if (slot && slots->ops->open_root && j->m->boot->ops->bring) {
+                r = slots->ops->open_root(slots, slot, &root_fd, &why);
+                if (r >= 0)
+                        r = slot_bring(j, slot, root_fd, &why);
+        }
+        q = slot_arm(j, id, tries, &armed);
+        if (q < 0 && reterr)
+                *reterr = r < 0 && why ? MOVE(why) : MOVE(armed);
+        return q < 0 && r < 0 ? r : q;
 }
 
 static bool same_record(const Slot *a, const Slot *b) {

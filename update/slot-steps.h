@@ -9,6 +9,14 @@
  * it. Fills in kernel and read_only of @draft. */
 int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **reterr);
 
+/* Kernel and initrd of the tree go to where the loader reads them, for @slot. Where they do not fit,
+ * those of bad slots make room, the oldest first. */
+int slot_bring(Job *j, const Slot *slot, int root_fd, Err **reterr);
+
+/* The same, once more, for a slot that is there; then slot_arm(). For slots that were placed by
+ * another job: what the loader has of them may be gone or torn. */
+int slot_bring_and_arm(Job *j, const char *id, unsigned tries, Err **reterr);
+
 /* Makes slot @id the next boot and reads that back; j->facts is fresh afterwards. With @tries 0
  * for good. What another slot had armed is disarmed first, so that at every moment one slot at
  * most is counted. */

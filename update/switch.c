@@ -33,7 +33,7 @@ static int step_switch(Job *j, void *context, Err **reterr) {
 
         if (!s->target)
                 return 0;
-        r = slot_arm(j, s->target, s->tries, reterr);
+        r = slot_bring_and_arm(j, s->target, s->tries, reterr);
         if (r < 0)
                 return r;
         target = slot_find(j->facts.slots, s->target);

@@ -160,9 +160,7 @@ static int step_fits(Job *j, void *context, Err **reterr) {
         BootBackend *boot = j->m->boot;
         int r = boot->ops->fits(boot, j->m->root_fd, reterr);
 
-        return r < 0 || !changed || !boot->ops->bring
-                               ? r
-                               : boot->ops->bring(boot, changed, j->m->root_fd, reterr);
+        return r < 0 || !changed ? r : slot_bring(j, changed, j->m->root_fd, reterr);
 }
 
 static int step_arm_changed(Job *j, void *context, Err **reterr) {

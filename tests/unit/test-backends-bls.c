@@ -3,7 +3,10 @@
 #include "tests/unit/folder.h"
 
 #include "backends/bls.h"
-#include "backends/boot-files.h"
+#include <sys/stat.h>
+
+#include "backends/boot-copies.h"
+#include "os/file.h"
 
 static void assert_order(const char *const files[]) {
         _cleanup_(bls_list_done) BlsList l = {0};
@@ -111,34 +114,168 @@ static void ranks(void **state _unused_) {
         }
 }
 
-/* What is brought is replaced as a whole, and nothing outside the tree is followed to. */
+#define KERNEL "usr/lib/modules/6.1/vmlinuz"
+
+static char kernel_path[80]; /* of the last slot that was looked up */
+
+static int bring_tree(const char *slot, Err **reterr) {
+        _cleanup_(fd_closep) int root_fd =
+                        openat(dir_fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        return boot_copies_bring(dir_fd, slot, root_fd, reterr);
+}
+
+/* The tree with that kernel comes to slot @slot. */
+static int bring(const char *slot, const char *kernel, Err **reterr) {
+        put_file(dir_fd, "tree/" KERNEL, kernel);
+        return bring_tree(slot, reterr);
+}
+
+/* What the loader would get for @slot. */
+static char *kernel_of(const char *slot, Err **reterr) {
+        _cleanup_(boot_paths_done) BootPaths p = {0};
+
+        if (boot_copies_find(dir_fd, slot, &p, reterr) < 0)
+                return NULL;
+        snprintf(kernel_path, sizeof(kernel_path), "%s", p.linux_path + 1);
+        return get_file(dir_fd, kernel_path);
+}
+
+static void assert_kernel(const char *slot, const char *text) {
+        _cleanup_(freep) char *found = kernel_of(slot, NULL);
+
+        assert_non_null(found);
+        assert_string_equal(found, text);
+}
+
+static size_t count_copies(void) {
+        _cleanup_(fd_closep) int fd = dir_open_at(dir_fd, "abupdate/kernels", NULL);
+        _cleanup_(strv_freep) char **names = NULL;
+        size_t n = 0;
+
+        assert_int_equal(dir_names(fd, &names, NULL), 0);
+        while (names[n])
+                n++;
+        return n;
+}
+
+/* Which kernel it is, and that nothing outside the tree is followed to. */
 static void kernels(void **state _unused_) {
-        _cleanup_(fd_closep) int root_fd = -1;
-        char *text;
+        _cleanup_(boot_paths_done) BootPaths p = {0}, q = {0};
         Err *err = NULL;
 
         put_file(dir_fd, "tree/etc/x", "");
-        root_fd = openat(dir_fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        assert_true(boot_files_bring(dir_fd, "b", root_fd, &err) < 0);
-        assert_story(&err, ERR_WRONG_LAYOUT, "has no kernel");
-        put_file(dir_fd, "tree/usr/lib/modules/6.1/vmlinuz", "old");
         put_file(dir_fd, "tree/usr/lib/modules/6.10/modules.dep", "");
+        assert_true(bring_tree("b", &err) < 0);
+        assert_story(&err, ERR_WRONG_LAYOUT, "has no kernel");
         put_file(dir_fd, "tree/boot/vmlinuz-6.10", "new");
         put_file(dir_fd, "tree/boot/initrd.img-6.10", "initrd");
-        assert_int_equal(boot_files_bring(dir_fd, "b", root_fd, NULL), 0);
-        text = get_file(dir_fd, "abupdate/slot-b/linux");
-        assert_string_equal(text, "new");
-        free(text);
-        text = get_file(dir_fd, "abupdate/slot-b/initrd");
-        assert_string_equal(text, "initrd");
-        free(text);
+        assert_int_equal(bring("b", "old", NULL), 0);
+        assert_kernel("b", "new");
+        assert_int_equal(boot_copies_find(dir_fd, "b", &p, NULL), 0);
+        assert_string_equal(p.initrd, "/abupdate/kernels/initrd-"
+                                      "09e6c018d2c8c4903308613dd1b72484");
         assert_int_equal(unlinkat(dir_fd, "tree/boot/initrd.img-6.10", 0), 0);
         assert_int_equal(symlinkat("/etc/passwd", dir_fd, "tree/boot/initrd.img-6.10"), 0);
-        assert_int_equal(boot_files_bring(dir_fd, "b", root_fd, NULL), 0);
-        assert_null(get_file(dir_fd, "abupdate/slot-b/initrd"));
-        assert_int_equal(boot_files_drop(dir_fd, "b", NULL), 0);
-        assert_null(get_file(dir_fd, "abupdate/slot-b/linux"));
-        assert_int_equal(boot_files_drop(dir_fd, "b", NULL), 0);
+        assert_int_equal(bring("b", "old", NULL), 0);
+        assert_int_equal(boot_copies_find(dir_fd, "b", &q, NULL), 0);
+        assert_null(q.initrd);
+        assert_int_equal(boot_copies_drop(dir_fd, "b", NULL, NULL), 0);
+        assert_null(kernel_of("b", NULL));
+        assert_int_equal(count_copies(), 0);
+        assert_int_equal(boot_copies_drop(dir_fd, "b", NULL, NULL), 0);
+}
+
+/* One copy for each content, until the last slot that needs it has gone. */
+static void shared(void **state _unused_) {
+        assert_int_equal(bring("1", "one", NULL), 0);
+        assert_int_equal(bring("2", "one", NULL), 0);
+        assert_int_equal(count_copies(), 1);
+        assert_int_equal(bring("3", "three", NULL), 0);
+        assert_int_equal(count_copies(), 2);
+        assert_int_equal(boot_copies_drop(dir_fd, "1", NULL, NULL), 0);
+        assert_kernel("2", "one");
+        assert_kernel("3", "three");
+        /* an entry that names it, in whatever text of a loader */
+        put_file(dir_fd, "loader/entries/x.conf", kernel_path);
+        assert_int_equal(boot_copies_drop(dir_fd, "3", NULL, NULL), 0);
+        assert_int_equal(count_copies(), 2);
+        assert_int_equal(unlinkat(dir_fd, "loader/entries/x.conf", 0), 0);
+        assert_int_equal(boot_copies_drop(dir_fd, "3", kernel_path, NULL), 0);
+        assert_int_equal(count_copies(), 2);
+        assert_int_equal(boot_copies_drop(dir_fd, "2", NULL, NULL), 0);
+        assert_int_equal(count_copies(), 0);
+}
+
+/* A copy under the right name with other content is never told to a loader, and written anew. */
+static void torn(void **state _unused_) {
+        Err *err = NULL;
+
+        assert_int_equal(bring("1", "kernel", NULL), 0);
+        assert_kernel("1", "kernel");
+        put_file(dir_fd, kernel_path, "kern");
+        assert_null(kernel_of("1", &err));
+        assert_story(&err, ERR_VERIFY_FAILED, "is damaged");
+        assert_int_equal(bring("2", "kernel", NULL), 0);
+        assert_kernel("1", "kernel");
+        assert_int_equal(unlinkat(dir_fd, kernel_path, 0), 0);
+        assert_null(kernel_of("1", &err));
+        assert_story(&err, ERR_WRONG_LAYOUT, "is not on the boot partition");
+        put_file(dir_fd, "abupdate/slot-1/files", "Kernel=linux-12");
+        assert_null(kernel_of("1", &err));
+        assert_story(&err, ERR_FAILED, "slot-1/files");
+        assert_int_equal(bring("1", "kernel", NULL), 0);
+        assert_kernel("1", "kernel");
+}
+
+static int truncate_at(const char *path, off_t size) {
+        _cleanup_(fd_closep) int fd = openat(dir_fd, path, O_WRONLY | O_CLOEXEC);
+
+        return ftruncate(fd, size);
+}
+
+/* What cuts have left: slots that never came to be, drafts, what an installer wrote. */
+static void cleaned(void **state _unused_) {
+        Slot slots[] = {{.id = (char *) "1", .state = SLOT_GOOD},
+                        {.id = (char *) "b", .state = SLOT_EMPTY}};
+        const SlotList list = {ARRAY_SIZE(slots), slots};
+        char *text;
+
+        put_file(dir_fd, "abupdate/slot-1/linux", "installed");
+        put_file(dir_fd, "loader/entries/abupdate-1.conf", "linux /abupdate/slot-1/linux\n");
+        put_file(dir_fd, "loader/entries/other.conf", "linux /abupdate/slot-8/linux\n");
+        put_file(dir_fd, "abupdate/slot-8/linux", "somebody's");
+        put_file(dir_fd, "abupdate/state/journal", "");
+        assert_int_equal(bring("7", "seven", NULL), 0);
+        assert_int_equal(bring("b", "spare", NULL), 0);
+        put_file(dir_fd, "abupdate/kernels/linux-77.new", "");
+        assert_kernel("1", "installed");
+        assert_int_equal(boot_copies_clean(dir_fd, &list, NULL, NULL), 0);
+        assert_int_equal(count_copies(), 0);
+        assert_int_equal(faccessat(dir_fd, "abupdate/slot-7", F_OK, 0), -1);
+        assert_int_equal(faccessat(dir_fd, "abupdate/slot-b", F_OK, 0), -1);
+        assert_int_equal(faccessat(dir_fd, "abupdate/slot-8/linux", F_OK, 0), 0);
+        assert_int_equal(faccessat(dir_fd, "abupdate/state/journal", F_OK, 0), 0);
+        /* its place is taken: it goes when the entry names the other */
+        assert_int_equal(bring("1", "one", NULL), 0);
+        assert_int_equal(boot_copies_clean(dir_fd, &list, NULL, NULL), 0);
+        text = get_file(dir_fd, "abupdate/slot-1/linux");
+        assert_string_equal(text, "installed");
+        free(text);
+        put_file(dir_fd, "loader/entries/abupdate-1.conf", "");
+        assert_int_equal(boot_copies_clean(dir_fd, &list, NULL, NULL), 0);
+        assert_null(get_file(dir_fd, "abupdate/slot-1/linux"));
+        assert_kernel("1", "one");
+        /* where a text cannot be read nobody knows what is needed */
+        put_file(dir_fd, "abupdate/kernels/linux-77.new", "");
+        assert_int_equal(mkdirat(dir_fd, "loader/entries/folder", 0700), 0);
+        put_file(dir_fd, "loader/entries/long.conf", "");
+        assert_int_equal(truncate_at("loader/entries/long.conf", 1 << 20), 0);
+        assert_true(boot_copies_clean(dir_fd, &list, NULL, NULL) < 0);
+        assert_int_equal(count_copies(), 2);
+        assert_int_equal(unlinkat(dir_fd, "loader/entries/long.conf", 0), 0);
+        assert_int_equal(boot_copies_clean(dir_fd, &list, NULL, NULL), 0);
+        assert_int_equal(count_copies(), 1);
 }
 
 int main(void) {
@@ -148,6 +285,9 @@ int main(void) {
                         IN_FOLDER(written),
                         CASE(ranks),
                         IN_FOLDER(kernels),
+                        IN_FOLDER(shared),
+                        IN_FOLDER(torn),
+                        IN_FOLDER(cleaned),
         };
 
         return cmocka_run_group_tests_name("backends/bls", tests, NULL, NULL);

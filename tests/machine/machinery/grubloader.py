@@ -36,7 +36,7 @@ menuentry other --id other {
         exit
 }
 """
-SLOT = re.compile(r"/slot-([^/]+)/linux$|/slots/([^/]+)/root/")
+SLOT = re.compile(r"subvol=@abupdate/slots/([^/]+)/root")
 
 
 def run(*argv, **kwargs):
@@ -52,8 +52,8 @@ class Choice:
 
     def __init__(self, words):
         self.linux, _, self.options = words.partition(" ")
-        match = SLOT.search(self.linux)
-        self.slot = match and (match[1] or match[2])
+        match = SLOT.search(self.options)
+        self.slot = match and match[1]
         self.id = f"abupdate-{self.slot}"
 
 

@@ -7,6 +7,7 @@ same way would not be seen.
 """
 
 import functools
+import hashlib
 import os
 import re
 import struct
@@ -73,11 +74,24 @@ def entries(folder):
     return sorted(found, key=functools.cmp_to_key(_before))
 
 
+def _check_file(path):
+    """A kernel that is gone or torn does not boot; some have in their names what is in them."""
+    if not os.path.exists(path):
+        raise RuntimeError(f"{path} is not there")
+    match = re.search(r"-([0-9a-f]{32})$", path)
+    with open(path, "rb") as file:
+        if match and hashlib.sha256(file.read()).hexdigest()[:32] != match[1]:
+            raise RuntimeError(f"{path} is torn")
+
+
 def choose(folder):
     """What boots, were the power to come on now."""
     found = entries(folder)
     if not found:
         raise RuntimeError("no boot entry")
+    for kind in ("linux", "initrd"):
+        if kind in found[0].fields:
+            _check_file(f"{folder}/../..{found[0].fields[kind]}")
     return found[0]
 
 

@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Kernels on the boot partition: one copy for each content, room computed first, torn ones found."""
+
+import os
+import sys
+
+from machinery import harness
+
+EFI = "efi/abupdate"
+
+
+def _kernel(megabytes=0, seed="same"):
+    """The change that gives a version a kernel of a size and content of its own."""
+    return "for f in usr/lib/modules/*/vmlinuz; do " \
+        f"{{ echo {seed}; head -c {megabytes}M /dev/zero; }} >$f; done"
+
+
+def _copies(it):
+    """The copies on the boot partition."""
+    folder = f"{it.root}/{EFI}/kernels"
+    return it.run("ls", folder).out.split()
+
+
+def _seen(it):
+    """Everything on the boot partition: names and sizes."""
+    return it.run("find", f"{it.root}/efi", "-type", "f", "-printf", "%P %s\n").out.splitlines()
+
+
+def _size(it, copy):
+    return os.path.getsize(f"/proc/{it.running['init']}/root{it.root}/{EFI}/kernels/{copy}")
+
+
+def _spoil(it, copy):
+    """The copy is torn: as long as it was, with other content."""
+    path = f"{it.root}/{EFI}/kernels/{copy}"
+    it.run("sh", "-c", f"printf x | dd of={path} conv=notrunc status=none")
+
+
+def test_shared_copies(case):
+    """Slots with one kernel share its copy; it goes with the last that needs it, and boots them all."""
+    it = case.machine(loader="bls")
+    case.to(it, "2.0", change=_kernel())
+    case.equal(len(_copies(it)), 1)
+    case.to(it, "3.0", change=_kernel())
+    case.equal(len(_copies(it)), 1)
+    case.update(it, "4.0", change=_kernel(seed="four"))
+    case.equal(len(_copies(it)), 2)
+    it.reboot()
+    case.expect(it, version="4.0", state="trial")
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.expect(it, version="3.0")
+    case.abctl(it, "discard", "4")
+    case.equal(len(_copies(it)), 1)
+    case.abctl(it, "discard", "2")
+    it.reboot()
+    case.expect(it, version="3.0", booted="3")
+    case.equal(len(_copies(it)), 1)
+
+
+def test_boot_partition_is_full(case):
+    """A kernel that does not fit is refused before anything changes there; a bad slot's makes room."""
+    it = case.machine(loader="bls")
+    case.to(it, "2.0", change=_kernel(18, "two"))
+    image = case.image(it, "3.0", start="1.0", change=_kernel(30, "three"))
+    it.run("sh", "-c", f"head -c 14M /dev/zero >{it.root}/efi/ballast; sync -f {it.root}/efi")
+    seen, facts = _seen(it), case.facts(it)
+    refused = case.refused(it, "update", image, error="NoSpace")
+    case.check("MiB are short on the boot partition" in refused.err, refused)
+    case.equal(_seen(it), seen)
+    case.unchanged(it, facts)
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.expect(it, version="1.0")
+    case.equal(case.slot(it, 2)["state"], "bad")
+    two, = [copy for copy in _copies(it) if _size(it, copy) > 1 << 20]
+    case.abctl(it, "update", image)
+    case.check(two not in _copies(it), "the kernel of the bad slot is there")
+    it.reboot()
+    case.expect(it, version="3.0", state="trial")
+
+
+def test_torn_copy(case):
+    """A copy whose content is not what its name says is written anew before its slot is armed."""
+    it = case.machine(loader="bls")
+    case.update(it, "2.0", "--no-arm", change=_kernel())
+    copy, = _copies(it)
+    _spoil(it, copy)
+    case.abctl(it, "rollback", "2")
+    it.reboot()
+    case.expect(it, version="2.0", state="trial")
+    case.abctl(it, "rollback")
+    case.equal(it.next_slot(), "1")
+
+
+def test_torn_copy_of_a_device(case):
+    """Where the tree cannot be looked into, a torn kernel is refused, and one that is gone too."""
+    it = case.pair()
+    case.update(it, "2.0", "--no-arm", change=_kernel())
+    it.reboot()
+    copy, = _copies(it)
+    _spoil(it, copy)
+    before = it.entries()
+    case.refused(it, "rollback", "b", error="VerifyFailed")
+    it.run("rm", f"{it.root}/{EFI}/kernels/{copy}")
+    case.refused(it, "rollback", "b", error="WrongLayout")
+    case.equal(it.entries(), before)
+    case.equal(it.next_slot(), "a")
+
+
+def test_used_up_slot_comes_back(case):
+    """A proven slot that used up its tries keeps its kernel: it is marked good and armed, and boots."""
+    it = case.machine(loader="bls")
+    case.to(it, "2.0", change=_kernel())
+    it.shutdown()
+    # a hand, or a blessing that the boot partition has lost
+    it.in_boot(lambda folder: os.rename(f"{folder}/loader/entries/abupdate-2.conf",
+                                        f"{folder}/loader/entries/abupdate-2+0-3.conf"))
+    it.boot()
+    case.expect(it, booted="1")
+    case.equal(list(it.entries()), ["abupdate-1.conf"])
+    case.equal(len(_copies(it)), 1)
+    case.abctl(it, "mark", "bad", "2")
+    case.abctl(it, "mark", "good", "2")
+    case.abctl(it, "rollback", "2")
+    it.reboot()
+    case.expect(it, booted="2", version="2.0", state="steady")
+
+
+def test_leftovers_go(case):
+    """What a cut has left on the boot partition goes with the next worker; what an entry names stays."""
+    it = case.machine(loader="bls")
+    case.to(it, "2.0", change=_kernel())
+    copy, = _copies(it)
+    folder = f"{it.root}/{EFI}"
+    stray = "linux-" + 32 * "0"
+    it.run("sh", "-c", f"cd {folder} && mkdir slot-9 && echo Kernel={stray} >slot-9/files && "
+           f"echo >kernels/{stray} && echo >kernels/{copy}.new && rm slot-2/files")
+    case.abctl(it, "prune", code=harness.ANY)
+    case.equal(_copies(it), [copy])
+    case.equal(sorted(os.path.dirname(line) for line in _seen(it) if "slot-" in line),
+               ["abupdate/slot-1"])
+    it.reboot()
+    case.expect(it, version="2.0")
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.abctl(it, "mark", "good", "2")
+    case.abctl(it, "rollback", "2")
+    it.reboot()
+    case.expect(it, version="2.0")
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main(globals()))
