@@ -14,29 +14,12 @@ int slot_backend_open(const World *w, SlotBackend **ret, Err **reterr) {
                         w->config->backend);
 }
 
-SlotBackend *slot_backend_close(SlotBackend *b) {
-        return b ? b->ops->close(b) : NULL;
-}
-
 int boot_backend_open(const World *w, BootBackend **ret, Err **reterr) {
         for (size_t i = 0; i < ARRAY_SIZE(boot_backends); i++)
                 if (str_eq(boot_backends[i]->name, w->config->boot))
                         return boot_backends[i]->open(w, ret, reterr);
         return err_kind(reterr, ERR_BAD_CONFIG, EINVAL,
-                        "Boot=%s in [Update] is unknown; there are default-subvolume, bls, grub "
-                        "and none",
+                        "Boot=%s in [Update] is unknown; there are default-subvolume, bls, grub, "
+                        "uboot, exec and none",
                         w->config->boot);
-}
-
-BootBackend *boot_backend_close(BootBackend *b) {
-        return b ? b->ops->close(b) : NULL;
-}
-
-void boot_facts_done(BootFacts *f) {
-        free(f->next);
-        free(f->trial);
-        free(f->fallback);
-        free(f->exhausted);
-        free(f->problem);
-        *f = (BootFacts){.tries_left = -1};
 }
