@@ -39,8 +39,14 @@ static bool came_by_kexec(int root_fd) {
         return parse_u64(text, &type) >= 0 && type >> 4 == 0xd;
 }
 
-/* Is there a trial to judge? The same boot is judged once: after a soft reboot the mark in /run is
- * still there. */
+static void close_trial(const Health *h) {
+        if (dir_make_at(h->root_fd, "run/abupdate", 0755, NULL) >= 0)
+                (void) file_write_at(h->root_fd, JUDGED, "", 0, NULL);
+}
+
+/* Is there a trial to judge? A kernel is judged once: what comes by a soft reboot finds the mark in
+ * /run, also that of a boot that was no trial. The loader did not start it, so it has proven
+ * nothing. */
 static int open_trial(const Health *h, Trial *ret, Err **reterr) {
         int r;
 
@@ -51,14 +57,11 @@ static int open_trial(const Health *h, Trial *ret, Err **reterr) {
         r = trial_read(ret, reterr);
         if (r < 0)
                 return r;
-        if (!ret->running)
+        if (!ret->running) {
                 log_info("nothing is on trial");
+                close_trial(h);
+        }
         return ret->running;
-}
-
-static void close_trial(const Health *h) {
-        if (dir_make_at(h->root_fd, "run/abupdate", 0755, NULL) >= 0)
-                (void) file_write_at(h->root_fd, JUDGED, "", 0, NULL);
 }
 
 static int verb_success(Health *h, Err **reterr) {

@@ -5,6 +5,7 @@ only write down how they were called."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,11 @@ class Root:
         with open(f"{self.top}/{path}", "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(f"{self.top}/{path}", mode)
+
+    def reboot(self):
+        """What is in /run is forgotten."""
+        shutil.rmtree(f"{self.top}/run")
+        os.mkdir(f"{self.top}/run")
 
     def check(self, path, script, mode=0o755):
         """A health check."""
@@ -147,6 +153,7 @@ def test_unusable(root):
 def test_success(root):
     """a slot on trial is marked good, once; nothing else is"""
     same(marked(root.run("success")[1]), [])
+    root.reboot()
     root.trial(2)
     same(marked(root.run("success")[1]), ["abctl --quiet mark good --reason="])
     same(root.run("success"), (0, []))
@@ -165,6 +172,16 @@ def test_kexec(root):
     root.write("proc/sys/kernel/bootloader_type", "208\n")
     same(root.run("success"), (0, []))
     root.write("proc/sys/kernel/bootloader_type", "176\n")
+    same(len(marked(root.run("success")[1])), 1)
+
+
+def test_soft_reboot(root):
+    """what comes by a soft reboot is not judged, whatever ran before it; a real boot of it is"""
+    same(marked(root.run("success")[1]), [])
+    root.trial(2)
+    for verb in ("success", "failed", "deadline"):
+        same(root.run(verb), (0, [c for c in root.run(verb)[1] if "is-active" in c]))
+    root.reboot()
     same(len(marked(root.run("success")[1])), 1)
 
 
@@ -208,7 +225,7 @@ def test_deadline(root):
     same((code, marked(calls), calls[-1]), (0, [
         "abctl --quiet mark bad --reason=the boot was not complete after 1 s"], REBOOT))
     root.trial(None)
-    os.unlink(f"{root.top}/run/abupdate/judged")
+    root.reboot()
     same(marked(root.run("deadline")[1]), [])
 
 

@@ -151,5 +151,40 @@ def test_leftovers_go(case):
     case.expect(it, version="2.0")
 
 
+def test_two_that_bless(case):
+    """systemd-bless-boot takes the counter off, before the verdict or after it: the other finds it done."""
+    it = case.machine(loader="bls")
+
+    def bless(folder):
+        name, = [n for n in os.listdir(f"{folder}/loader/entries") if "+" in n] or [None]
+        if name:
+            os.rename(f"{folder}/loader/entries/{name}",
+                      f"{folder}/loader/entries/{name.split('+')[0]}.conf")
+
+    case.update(it, "2.0", change=_kernel())
+    it.reboot()
+    case.expect(it, state="trial", next="2")
+    it.in_boot(bless)
+    case.expect(it, state="trial", booted="2", next="2")
+    case.equal(case.slot(it, 2)["tries-left"], -1)
+    case.abctl(it, "mark", "good")
+    case.expect(it, state="steady", next="2", good="2")
+    case.update(it, "3.0", change=_kernel())
+    it.reboot()
+    case.abctl(it, "mark", "good")
+    before = it.entries()
+    it.in_boot(bless)
+    case.equal(it.entries(), before)
+    it.reboot()
+    case.expect(it, booted="3", state="steady")
+    # without a verdict, a version that it has blessed is bad when a person says so
+    case.update(it, "4.0", change=_kernel())
+    it.reboot()
+    it.in_boot(bless)
+    case.abctl(it, "mark", "bad")
+    it.reboot()
+    case.expect(it, booted="3")
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
