@@ -3,6 +3,9 @@
  * tells it to be. */
 #include "tests/unit/folder.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+
 #include "backends/boot-backend.h"
 #include "os/process.h"
 
@@ -16,6 +19,7 @@ static Slot slots[] = {
                 {.id = (char *) "2", .version = (char *) "2.0", .boot_options = (char *) "root=2"},
                 {.id = (char *) "3", .version = (char *) "3.0", .boot_options = (char *) "root=3"},
 };
+static bool alone; /* in a mount namespace of its own */
 static const SlotList list = {ARRAY_SIZE(slots), slots};
 
 static void set(const char *name, const char *value) {
@@ -201,6 +205,63 @@ static void a_torn_copy(void **state _unused_) {
         assert_env("BOOT_ORDER", "2 1");
 }
 
+/* A file system of its own in boot/, with a folder of ours. */
+static void mount_boot(void) {
+        char path[80];
+
+        put_file(dir_fd, "boot/x", "");
+        snprintf(path, sizeof(path), "%s/boot", dir);
+        if (!alone || mount("none", path, "tmpfs", 0, "size=1M") < 0)
+                skip();
+        put_file(dir_fd, "boot/abupdate/slot-1/linux", "one");
+        put_file(dir_fd, "tree/usr/lib/modules/6.1/vmlinuz", "two");
+        put_file(dir_fd, "tree/usr/lib/modules/6.1/initrd", "initrd");
+}
+
+static void assert_loadable(const char *path, const char *expected) {
+        _cleanup_(freep) char *full = str_printf("boot%s", path);
+        _cleanup_(freep) char *text = get_file(dir_fd, full);
+
+        assert_string_equal(text, expected);
+}
+
+static void kernels_on_the_boot_partition(void **state _unused_) {
+        _cleanup_(boot_backend_closep) BootBackend *b = NULL;
+        _cleanup_(freep) char *files = NULL;
+        _cleanup_(fd_closep) int tree_fd = -1;
+        char path[80], *initrd;
+
+        boot_backend_close(machine());
+        mount_boot();
+        tree_fd = openat(dir_fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        config.kernel_in_slot = false;
+        assert_int_equal(uboot_boot_ops.open(&world, &b, NULL), 0);
+        config.kernel_in_slot = true;
+        assert_int_equal(b->ops->bring(b, &slots[1], tree_fd, NULL), 0);
+        assert_int_equal(b->ops->arm(b, &slots[1], 2, &slots[0], NULL), 0);
+        files = get("BOOT_2_FILES");
+        initrd = strchr(files, ' ');
+        assert_non_null(initrd);
+        *initrd++ = '\0';
+        assert_loadable(files, "two");
+        assert_loadable(initrd, "initrd");
+        slots[0].state = SLOT_GOOD;
+        slots[1].state = SLOT_BAD;
+        /* given up: not to be loaded any more, but there for the next time */
+        assert_int_equal(b->ops->condemn(b, &slots[1], NULL), 0);
+        assert_env("BOOT_2_FILES", NULL);
+        assert_int_equal(b->ops->clean(b, &list, NULL), 0);
+        assert_int_equal(b->ops->arm(b, &slots[1], 2, &slots[0], NULL), 0);
+        assert_int_equal(b->ops->arm(b, &slots[0], 0, NULL, NULL), 0);
+        assert_env("BOOT_1_FILES", "/abupdate/slot-1/linux");
+        assert_int_equal(b->ops->forget(b, &slots[1], NULL), 0);
+        assert_env("BOOT_2_FILES", NULL);
+        snprintf(path, sizeof(path), "boot%s", files);
+        assert_int_equal(faccessat(dir_fd, path, F_OK, 0), -1);
+        snprintf(path, sizeof(path), "%s/boot", dir);
+        assert_int_equal(umount2(path, MNT_DETACH), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         IN_FOLDER(a_trial_is_lost),
@@ -208,7 +269,10 @@ int main(void) {
                         IN_FOLDER(the_way_back_is_open),
                         IN_FOLDER(options_follow),
                         IN_FOLDER(a_torn_copy),
+                        IN_FOLDER(kernels_on_the_boot_partition),
         };
 
+        alone = unshare(CLONE_NEWNS) >= 0 &&
+                mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) >= 0;
         return cmocka_run_group_tests_name("backends/uboot", tests, NULL, NULL);
 }
