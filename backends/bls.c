@@ -57,36 +57,69 @@ static int bls_open(const World *w, BootBackend **ret, Err **reterr) {
         return 0;
 }
 
-/* What stands above the order of the entries: a default by name. */
+/* The choices by name that systemd-boot puts above the order of its entries, in loader.conf and in the
+ * firmware. */
+static const struct {
+        const char *key, *variable, *verb;
+} choices[] = {
+                {"default", "LoaderEntryDefault", "set-default"},
+                {"preferred", "LoaderEntryPreferred", "set-preferred"},
+};
+
+#define VENDOR "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+static char *choice_in_line(const char *line) {
+        for (size_t i = 0; i < ARRAY_SIZE(choices); i++) {
+                const char *rest = str_after(line, choices[i].key);
+
+                if (rest && (*rest == ' ' || *rest == '\t'))
+                        return str_printf("loader.conf on the boot partition says '%s', which "
+                                          "beats the order of the entries: take that line out",
+                                        line);
+        }
+        return NULL;
+}
+
+static int choice_in_firmware(const Bls *b, char **ret) {
+        for (size_t i = 0; i < ARRAY_SIZE(choices); i++) {
+                _cleanup_(freep) char *path = str_printf(
+                                "sys/firmware/efi/efivars/%s-" VENDOR, choices[i].variable);
+
+                if (!path)
+                        return -ENOMEM;
+                if (faccessat(b->world->root_fd, path, F_OK, 0) < 0)
+                        continue;
+                *ret = str_printf(
+                                "%s is set in the firmware, which beats the order of the entries: "
+                                "'bootctl %s \"\"' takes it out",
+                                choices[i].variable, choices[i].verb);
+                return *ret ? 1 : -ENOMEM;
+        }
+        return 0;
+}
+
+/* What stands above the order of the entries. */
 static int find_problem(Bls *b, const BlsList *l, char **ret, Err **reterr) {
-        static const char variable[] = "sys/firmware/efi/efivars/LoaderEntryDefault-"
-                                       "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
         _cleanup_(freep) char *conf = NULL;
         char *save = NULL;
         int r = file_read_if_at(b->boot_fd, "loader/loader.conf", 64 * 1024, &conf, NULL, NULL);
 
         if (r == -ENOMEM)
                 return err_new(reterr, r, "out of memory");
-        for (char *line = r > 0 ? strtok_r(conf, "\r\n", &save) : NULL; line;
-                        line = strtok_r(NULL, "\r\n", &save)) {
-                line += strspn(line, " \t");
-                if (!str_after(line, "default ") && !str_after(line, "default\t"))
-                        continue;
-                *ret = str_printf("loader.conf on the boot partition says '%s', which beats the "
-                                  "order of the entries: take that line out",
-                                line);
-                return *ret ? 0 : err_new(reterr, ENOMEM, "out of memory");
-        }
-        if (faccessat(b->world->root_fd, variable, F_OK, 0) >= 0)
-                *ret = strdup("a default entry is set in the firmware, which beats the order of "
-                              "the "
-                              "entries: 'bootctl set-default \"\"' takes it out");
-        else if (l->n > 0 && l->entries[0].left != 0 && !l->entries[0].slot)
-                *ret = str_printf("boot entry %s comes before those of the slots: give it a "
-                                  "sort-key behind '%s', or remove it",
-                                l->entries[0].file, prefix_of(b));
-        else
+        for (char *line = r > 0 ? strtok_r(conf, "\r\n", &save) : NULL; line && !*ret;
+                        line = strtok_r(NULL, "\r\n", &save))
+                *ret = choice_in_line(line + strspn(line, " \t"));
+        if (*ret)
                 return 0;
+        r = choice_in_firmware(b, ret);
+        if (r < 0)
+                return err_new(reterr, r, "out of memory");
+        if (r > 0 || l->n == 0 || l->entries[0].left == 0 || l->entries[0].slot)
+                return 0;
+        *ret = str_printf(
+                        "boot entry %s comes before those of the slots: give it a sort-key behind "
+                        "'%s', or remove it",
+                        l->entries[0].file, prefix_of(b));
         return *ret ? 0 : err_new(reterr, ENOMEM, "out of memory");
 }
 

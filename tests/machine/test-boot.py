@@ -184,5 +184,28 @@ def test_two_that_bless(case):
     case.expect(it, booted="3")
 
 
+def test_choices_by_name(case):
+    """What beats the order of the entries is told, and nothing is armed while it is there."""
+    it = case.machine(loader="bls")
+    image = case.image(it, "2.0")
+    variables = f"{it.root}/sys/firmware/efi/efivars"
+    vendor = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+    it.run("mkdir", "-p", variables)
+    seen = _seen(it)
+    for word, path, text in (
+            ("default", f"{it.root}/efi/loader/loader.conf", "timeout 3\ndefault abupdate-1.conf\n"),
+            ("preferred", f"{it.root}/efi/loader/loader.conf", "  preferred\tx*\n"),
+            ("set-default", f"{variables}/LoaderEntryDefault-{vendor}", "x"),
+            ("set-preferred", f"{variables}/LoaderEntryPreferred-{vendor}", "x"),
+            ("sort-key", f"{it.root}/efi/loader/entries/aaa.conf", "sort-key a\nlinux /x\n")):
+        it.run("sh", "-c", f"printf %b '{text}' >{path}")
+        refused = case.refused(it, "update", image, error="WrongLayout")
+        case.check(word in refused.err, refused)
+        it.run("rm", path)
+        case.equal(_seen(it), seen)
+    it.run("sh", "-c", f"echo 'default-x y' >{it.root}/efi/loader/loader.conf")
+    case.abctl(it, "update", image)
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
