@@ -291,6 +291,7 @@ static int check_sprouted(Seed *s, const uint8_t seed_fsid[16], const char *path
 static int sprout(Seed *s, const DeviceFacts *seed, const DeviceFacts *d, Err **reterr) {
         _cleanup_(freep) char *name = str_printf("supers-%s", seed->config->id);
         const char *path = d->block.path;
+        SuperCopies copies;
         int r;
 
         if (!name)
@@ -302,6 +303,10 @@ static int sprout(Seed *s, const DeviceFacts *seed, const DeviceFacts *d, Err **
                 r = seed_record_remove(s, d->config->id, reterr);
         if (r >= 0)
                 r = block_wipe(path, reterr);
+        if (r >= 0)
+                r = super_copies_read(seed->block.path, &copies, reterr);
+        if (r >= 0) /* for the initrd, which has no boot partition */
+                r = super_stash(path, &copies, reterr);
         if (r < 0)
                 return r;
         (void) btrfs_forget(path, NULL); /* what was on it before, if it was ever looked at */

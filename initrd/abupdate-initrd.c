@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* abupdate-initrd - what must happen before the root is mounted: count a try of the slot on
- * trial where the loader cannot, and go back when none is left. Never keeps a machine from
+ * trial where the loader cannot, and go back when none is left; make a device a seed, or a sprout
+ * mountable again whose seed was written to. Never keeps a machine from
  * booting: on every error it says so and lets the boot go on. */
 #include <fcntl.h>
 #include <getopt.h>
 
 #include "backends/default-subvolume.h"
+#include "backends/heal.h"
 #include "backends/seal.h"
 
 /* The kernel log is the only one there is this early; one write is one line of it. stdio cannot write
@@ -22,6 +24,7 @@ static int usage(FILE *f, int status) {
         fputs("abupdate-initrd --device=DEV [--seal]\n\n"
               "Counts one try of the slot on trial, before the root file system on DEV is "
               "mounted.\n"
+              "Where DEV needs another device that was written to, that is put right instead.\n"
               "With --seal the loader counts; DEV is made a seed instead, unless it is one.\n"
               "To be called once a boot by the initrd. Exit status 0 even where nothing could be\n"
               "counted: booting on is always right.\n",
@@ -54,10 +57,12 @@ int main(int argc, char *argv[]) {
         if (!device || optind < argc)
                 return usage(stderr, 2);
 
-        r = seal ? seed_seal(device, &text, &err) : default_subvolume_count(device, &text, &err);
-        if (r < 0)
+        r = seal ? seed_seal(device, &text, &err) : sprout_heal(device, &text, &err);
+        if (!seal && r == 0)
+                (void) default_subvolume_count(device, &text, &err);
+        if (err)
                 say(4, err_text(err));
-        else if (seal ? r > 0 : r != COUNT_NOTHING)
-                say(5, str_or(text, "counted"));
+        else if (text)
+                say(5, text);
         return EXIT_SUCCESS;
 }

@@ -16,6 +16,10 @@ enum { COPIES = SUPER_COPIES };
 #define INCOMPAT_FSID (UINT64_C(1) << 10)
 #define CSUM_SIZE     32
 
+/* Past the first superblock and what loaders embed, before the first MiB ends, below which the kernel
+ * allocates and trims nothing. */
+#define STASH_AT (512 << 10)
+
 static const uint64_t offsets[COPIES] = {64 << 10, 64 << 20, UINT64_C(256) << 30};
 
 /* ctree.h of the kernel, struct btrfs_super_block: little endian, packed. */
@@ -143,72 +147,74 @@ int super_read(const char *device, BtrfsSuper *ret, Err **reterr) {
         return 0;
 }
 
-/* Every valid copy in turn; each says itself where it belongs. */
-static int read_all(const char *device, Block ret[COPIES], size_t *ret_n, Err **reterr) {
+int super_copies_read(const char *device, SuperCopies *ret, Err **reterr) {
         _cleanup_(fd_closep) int fd = open_fresh(device, reterr);
-        size_t n = 0;
+        SuperCopies c = {0};
 
         if (fd < 0)
                 return fd;
         for (unsigned i = 0; i < COPIES; i++) {
-                int r = read_copy(fd, i, &ret[n]);
+                Block b;
+                int r = read_copy(fd, i, &b);
 
                 if (r < 0)
                         return err_sys(reterr, r, "read the superblocks of %s", device);
-                n += (size_t) r;
+                if (r > 0)
+                        memcpy(c.blocks[c.n++], b.bytes, SUPER_SIZE);
         }
-        if (n == 0)
+        if (c.n == 0)
                 return err_new(reterr, ENODATA, "%s has no valid Btrfs superblock", device);
-        *ret_n = n;
+        *ret = c;
         return 0;
 }
 
 int super_save(const char *device, int dir_fd, const char *name, Err **reterr) {
-        Block b[COPIES];
-        size_t n = 0;
-        int r = read_all(device, b, &n, reterr);
+        SuperCopies c;
+        int r = super_copies_read(device, &c, reterr);
 
         if (r >= 0)
-                r = file_write_at(dir_fd, name, b, n * SUPER_SIZE, reterr);
+                r = file_write_at(dir_fd, name, c.blocks, c.n * SUPER_SIZE, reterr);
         return r < 0 ? err_add(reterr, r, "save the superblocks of %s", device) : 0;
 }
 
 int super_unchanged(const char *device, int dir_fd, const char *name, Err **reterr) {
         _cleanup_(freep) char *saved = NULL;
-        Block b[COPIES];
-        size_t n = 0, size = 0;
-        int r = read_all(device, b, &n, reterr);
+        SuperCopies c;
+        size_t size = 0;
+        int r = super_copies_read(device, &c, reterr);
 
         if (r >= 0)
-                r = file_read_at(dir_fd, name, sizeof(b), &saved, &size, reterr);
-        return r < 0 ? r : size == n * SUPER_SIZE && memcmp(saved, b, size) == 0;
+                r = file_read_at(dir_fd, name, sizeof(c.blocks), &saved, &size, reterr);
+        return r < 0 ? r : size == c.n * SUPER_SIZE && memcmp(saved, c.blocks, size) == 0;
 }
 
-int super_restore(const char *device, int dir_fd, const char *name, Err **reterr) {
+/* Which copy it is; COPIES where it is none. */
+static unsigned which_copy(Block *b) {
+        unsigned copy = 0;
+
+        while (copy < COPIES && !valid(b, copy))
+                copy++;
+        return copy;
+}
+
+int super_copies_write(const char *device, const SuperCopies *c, Err **reterr) {
         _cleanup_(fd_closep) int fd = -1;
-        _cleanup_(freep) char *saved = NULL;
         BtrfsSuper now;
-        size_t size = 0;
-        Block b;
         int r = super_read(device, &now, reterr);
 
         if (r >= 0)
-                r = file_read_at(dir_fd, name, SUPER_SIZE * COPIES, &saved, &size, reterr);
-        if (r >= 0)
                 fd = r = open_device(device, O_RDWR, reterr);
-        for (size_t at = 0; r >= 0 && at < size; at += SUPER_SIZE) {
-                unsigned copy = 0;
+        for (size_t i = 0; r >= 0 && i < c->n; i++) {
+                unsigned copy;
+                Block b;
 
-                if (size % SUPER_SIZE != 0)
-                        return err_new(reterr, EBADMSG, "%s is not what was saved", name);
-                memcpy(b.bytes, saved + at, SUPER_SIZE);
-                while (copy < COPIES && !valid(&b, copy))
-                        copy++;
+                memcpy(b.bytes, c->blocks[i], SUPER_SIZE);
+                copy = which_copy(&b);
                 if (copy == COPIES || memcmp(b.bytes + AT_FSID, now.fsid, 16) != 0 ||
                                 get(&b, AT_DEVICE_ID) != now.device_id)
                         return err_new(reterr, EBADMSG,
-                                        "the superblocks in %s are not of the file system on %s",
-                                        name, device);
+                                        "the saved superblocks are not of the file system on %s",
+                                        device);
                 r = write_copy(fd, copy, &b);
                 if (r < 0)
                         (void) err_sys(reterr, r, "write");
@@ -216,6 +222,57 @@ int super_restore(const char *device, int dir_fd, const char *name, Err **reterr
         if (r >= 0 && fdatasync(fd) < 0)
                 r = err_sys(reterr, errno, "write");
         return r < 0 ? err_add(reterr, r, "restore the superblocks of %s", device) : 0;
+}
+
+int super_restore(const char *device, int dir_fd, const char *name, Err **reterr) {
+        _cleanup_(freep) char *saved = NULL;
+        SuperCopies c = {0};
+        size_t size = 0;
+        int r = file_read_at(dir_fd, name, sizeof(c.blocks), &saved, &size, reterr);
+
+        if (r < 0)
+                return err_add(reterr, r, "restore the superblocks of %s", device);
+        if (size == 0 || size % SUPER_SIZE != 0)
+                return err_new(reterr, EBADMSG, "%s is not what was saved", name);
+        memcpy(c.blocks, saved, size);
+        c.n = size / SUPER_SIZE;
+        return super_copies_write(device, &c, reterr);
+}
+
+int super_stash(const char *device, const SuperCopies *c, Err **reterr) {
+        _cleanup_(fd_closep) int fd = open_device(device, O_RDWR | O_EXCL, reterr);
+        SuperCopies padded = {0};
+        ssize_t n;
+
+        if (fd < 0)
+                return fd;
+        memcpy(padded.blocks, c->blocks, c->n * SUPER_SIZE);
+        n = pwrite(fd, padded.blocks, sizeof(padded.blocks), STASH_AT);
+        if (n != (ssize_t) sizeof(padded.blocks) || fdatasync(fd) < 0)
+                return err_sys(reterr, n < 0 ? errno : EIO, "keep superblocks on %s", device);
+        return 0;
+}
+
+int super_stash_read(const char *device, SuperCopies *ret, Err **reterr) {
+        _cleanup_(fd_closep) int fd = open_device(device, O_RDONLY, reterr);
+        SuperCopies c = {0};
+
+        if (fd < 0)
+                return fd;
+        for (unsigned i = 0; i < COPIES; i++) {
+                Block b;
+                ssize_t n = pread(fd, b.bytes, SUPER_SIZE, STASH_AT + (off_t) i * SUPER_SIZE);
+
+                if (n < 0)
+                        return err_sys(reterr, errno, "read %s", device);
+                if (n == SUPER_SIZE && which_copy(&b) != COPIES)
+                        memcpy(c.blocks[c.n++], b.bytes, SUPER_SIZE);
+        }
+        if (c.n == 0)
+                return err_new(reterr, ENODATA, "%s keeps no superblocks of another device",
+                                device);
+        *ret = c;
+        return 0;
 }
 
 static int flip(Block *b, bool seed) {

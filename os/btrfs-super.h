@@ -23,6 +23,12 @@ typedef struct BtrfsSuper {
 
 enum { SUPER_SIZE = 4096, SUPER_COPIES = 3 };
 
+/* All valid copies of one superblock; each says itself where it belongs. */
+typedef struct SuperCopies {
+        size_t n;
+        uint8_t blocks[SUPER_COPIES][SUPER_SIZE];
+} SuperCopies;
+
 /* Where copy @copy lies on a device that is large enough for it. */
 uint64_t super_offset(unsigned copy);
 
@@ -31,6 +37,19 @@ int super_parse(const uint8_t *block, BtrfsSuper *ret, Err **reterr);
 
 /* The first superblock. -ENODATA where there is none, or its checksum is wrong. */
 int super_read(const char *device, BtrfsSuper *ret, Err **reterr);
+
+/* -ENODATA where there is none. */
+int super_copies_read(const char *device, SuperCopies *ret, Err **reterr);
+
+/* -EBADMSG where they are of another file system than the one on the device, or of another device
+ * of it. Durable; a power cut leaves every copy old or new, each of them valid. */
+int super_copies_write(const char *device, const SuperCopies *c, Err **reterr);
+
+/* Copies of another device's superblock, kept in the first MiB of @device, which the kernel leaves
+ * alone on a device that it was given: there they are at hand before anything can be mounted. To be
+ * written before the device is added. Durable. */
+int super_stash(const char *device, const SuperCopies *c, Err **reterr);
+int super_stash_read(const char *device, SuperCopies *ret, Err **reterr);
 
 /* All valid copies of the device's superblock as one file below @dir_fd. Durable. */
 int super_save(const char *device, int dir_fd, const char *name, Err **reterr);

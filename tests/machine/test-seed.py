@@ -465,6 +465,77 @@ def test_label_on_the_seed(case):
     case.runs(it, "2.0", "b")
 
 
+def superblocks(it, name):
+    """Both copies of the superblock on a device."""
+    offset = disk.regions(it.spec)[name][0]
+    with open(f"{it.folder}/disk.img", "rb") as file:
+        return [os.pread(file.fileno(), 4096, offset + at) for at in (64 << 10, 64 << 20)]
+
+
+def stays_off(case, it, **options):
+    """A boot that fails."""
+    try:
+        it.boot(**options)
+    except MachineError:
+        pass
+    case.check(not it.running, "it has booted")
+
+
+def test_label_on_the_seed_while_off(case):
+    """Written to while no worker looks: the initrd puts it back, where it helps, and only there."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    it.shutdown()
+    seed = superblocks(it, "a")
+    label = ("sh", "-c", "btrfs filesystem label $0 other")
+    on_device(it, "a", *label)
+    changed = it.part_hash("a")
+    case.check(superblocks(it, "a") != seed, "it was not written to")
+    stays_off(case, it, initrd=False)
+    case.equal(it.part_hash("a"), changed)
+    it.boot()
+    case.runs(it, "2.0", "b")
+    it.shutdown()
+    case.check(superblocks(it, "a") == seed, "they are not as they were")
+    it.boot()
+    case.abctl(it, "merge")
+    it.reboot()
+    it.shutdown()
+    on_device(it, "a", *label)
+    changed = it.part_hash("a")
+    it.boot()
+    case.runs(it, "2.0", "b")
+    case.equal(it.part_hash("a"), changed)
+    case.abctl(it, "rollback", "a")
+    it.reboot()
+    case.runs(it, "1.0", "a")
+
+
+def test_labels_on_the_seed(case):
+    """Written to so often that its old trees may be gone: the old version is not given for the new."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    it.shutdown()
+    for number in range(3):
+        on_device(it, "a", "sh", "-c", f"btrfs filesystem label $0 other{number}")
+    changed = superblocks(it, "a")
+    stays_off(case, it)
+    case.check(superblocks(it, "a") == changed, "it was written to, and that did not help")
+    on_device(it, "a", "sh", "-ec", "m=$(mktemp -d); mount -o ro $0 $m; umount $m; rmdir $m")
+
+
+def test_seed_that_was_used(case):
+    """Somebody has used the seed as a file system of its own: what was written there stays."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    it.shutdown()
+    on_device(it, "a", "sh", "-ec", "btrfstune -f -S 0 $0; m=$(mktemp -d); for n in 1 2 3; do "
+              "mount $0 $m; date >$m/used.$n; umount $m; done; rmdir $m; btrfstune -S 1 $0")
+    used = it.part_hash("a")
+    stays_off(case, it)
+    case.equal(it.part_hash("a"), used)
+
+
 def killed_at(number):
     """The command that kills a worker when it writes record @number of its journal, before it."""
     return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",

@@ -104,9 +104,9 @@ class Session:
             kernel.btrfs_forget(devices[name])
         root = loader.Root(entry.options, devices)
         initrd = self.config["programs"].get("abupdate-initrd")
-        if initrd and self.config["initrd"] and root.seal:
-            subprocess.run([initrd, f"--device={root.device}", "--seal"], stdout=self.log,
-                           stderr=self.log, check=False)
+        if initrd and self.config["initrd"]:
+            subprocess.run([initrd, f"--device={root.device}", *["--seal"][:root.seal]],
+                           stdout=self.log, stderr=self.log, check=False)
         os.makedirs(self.root, exist_ok=True)
         root.mount(self.root)
         self.mounts.append(self.root)

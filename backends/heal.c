@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <sys/stat.h>
+
+#include "backends/heal.h"
+#include "os/btrfs-device.h"
+#include "os/btrfs-super.h"
+#include "os/toplevel.h"
+
+/* A label, a flag set again: each is one transaction. Space that one frees is not written to before the
+ * next; somebody who has used the device as a file system of its own has needed more than these, and
+ * would lose what was written. */
+enum { TRANSACTIONS_MAX = 3 };
+
+static bool mounts(const char *device) {
+        int fd = -1, r = toplevel_open_device(device, /* read_only= */ true, &fd, NULL);
+
+        fd_close(fd);
+        return r >= 0;
+}
+
+/* The kernel may know either as it was. */
+static void know(const char *device, const char *seed) {
+        (void) btrfs_forget(device, NULL);
+        (void) btrfs_forget(seed, NULL);
+        (void) btrfs_scan(seed, NULL);
+}
+
+static bool sprout_mounts(const char *device, const char *seed) {
+        know(device, seed);
+        return mounts(device);
+}
+
+/* What was written in two transactions may lie where the trees of the saved superblock were: then the
+ * old version would be lost for the new one. */
+static bool both_mount(const char *device, const char *seed) {
+        know(device, seed);
+        return mounts(seed) && sprout_mounts(device, seed);
+}
+
+static int find_seed(const char *device, const BtrfsSuper *seed, char **ret, Err **reterr) {
+        _cleanup_(freep) char *path = NULL, *twin = NULL;
+        struct stat st;
+        int r;
+
+        if (stat(device, &st) < 0)
+                return err_sys(reterr, errno, "look at %s", device);
+        r = super_find_twin(seed, st.st_rdev, &path, reterr);
+        if (r <= 0)
+                return r < 0 ? r : err_new(reterr, ENODEV, "the device it builds on is not there");
+        if (stat(path, &st) < 0)
+                return err_sys(reterr, errno, "look at %s", path);
+        r = super_find_twin(seed, st.st_rdev, &twin, reterr);
+        if (r > 0)
+                return err_new(reterr, ENOTUNIQ, "%s and %s say that they are the same device",
+                                path, twin);
+        *ret = MOVE(path);
+        return r;
+}
+
+static bool same(const SuperCopies *a, const SuperCopies *b) {
+        return a->n == b->n && memcmp(a->blocks, b->blocks, a->n * SUPER_SIZE) == 0;
+}
+
+static bool may_go_back(const BtrfsSuper *now, const BtrfsSuper *then) {
+        return now->seed && memcmp(now->device_uuid, then->device_uuid, 16) == 0 &&
+               now->generation > then->generation &&
+               now->generation - then->generation <= TRANSACTIONS_MAX;
+}
+
+static int put_back(const char *device, const char *seed, const SuperCopies *then, char **ret_text,
+                Err **reterr) {
+        SuperCopies now;
+        BtrfsSuper a, b;
+        int r = super_copies_read(seed, &now, reterr);
+
+        if (r < 0 || same(&now, then))
+                return r;
+        r = super_parse(now.blocks[0], &a, reterr);
+        if (r >= 0)
+                r = super_parse(then->blocks[0], &b, reterr);
+        if (r < 0 || sprout_mounts(device, seed))
+                return r;
+        if (!may_go_back(&a, &b))
+                return err_new(reterr, EUCLEAN,
+                                "%s was changed by somebody, too much to take it back", seed);
+        r = super_copies_write(seed, then, reterr);
+        if (r < 0)
+                return r;
+        if (!both_mount(device, seed)) {
+                r = super_copies_write(seed, &now, reterr);
+                return r < 0 ? r
+                             : err_new(reterr, EIO,
+                                               "the superblocks of %s were changed by somebody, "
+                                               "and "
+                                               "to put them back does not help",
+                                               seed);
+        }
+        *ret_text = str_printf("the superblocks of %s were changed by somebody, and the system "
+                               "would not have booted: they are as before",
+                        seed);
+        return *ret_text ? 0 : err_new(reterr, ENOMEM, "out of memory");
+}
+
+int sprout_heal(const char *device, char **ret_text, Err **reterr) {
+        _cleanup_(freep) char *seed = NULL;
+        SuperCopies then;
+        BtrfsSuper super, below;
+        int r = super_read(device, &super, reterr);
+
+        if (r < 0)
+                return r;
+        /* a merged one counts itself only; what it keeps is of the past */
+        if (super.num_devices != 2 || super_stash_read(device, &then, NULL) < 0 ||
+                        super_parse(then.blocks[0], &below, NULL) < 0 ||
+                        memcmp(below.fsid, super.fsid, 16) == 0)
+                return 0;
+        r = find_seed(device, &below, &seed, reterr);
+        if (r >= 0)
+                r = put_back(device, seed, &then, ret_text, reterr);
+        return r < 0 ? err_add(reterr, r, "sprout %s", device) : 1;
+}
