@@ -25,6 +25,19 @@ def exposure(unit):
     return [] if done.returncode == 0 else done.stdout.splitlines()[-1:]
 
 
+def drop_in(top, unit, path, lines):
+    """Problems of a drop-in for somebody else's unit: is it read, without a complaint?"""
+    stub = pathlib.Path(top) / unit
+    stub.write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n", encoding="utf-8")
+    (pathlib.Path(top) / f"{unit}.d").mkdir()
+    shutil.copy(path, pathlib.Path(top) / f"{unit}.d" / "50-abupdate.conf")
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(stub)], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False)
+    text = path.read_text(encoding="utf-8")
+    return [line for line in done.stdout.splitlines() if "50-abupdate" in line] + \
+        [f"{line} is not in it" for line in lines if line not in text]
+
+
 def main():
     """One case a unit."""
     build, programs = pathlib.Path(sys.argv[1]), {os.path.basename(p): os.path.abspath(p)
@@ -46,6 +59,9 @@ def main():
                                   check=False)
             lines = [line for line in done.stdout.splitlines() if "abupdate" in line]
             tap.case(f"units: {unit.name}", lines)
+        tap.case("units: the drop-in for systemd-bless-boot.service", drop_in(
+            top, "systemd-bless-boot.service", source / "bless-boot.conf",
+            ["RequiresMountsFor=/efi /boot/efi /boot"]))
         tap.case(f"units: abupdated.service is exposed by {EXPOSURE / 10} at most",
                  exposure(f"{top}/abupdated.service"))
     return tap.done()
