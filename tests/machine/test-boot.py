@@ -184,6 +184,18 @@ def test_two_that_bless(case):
     case.expect(it, booted="3")
 
 
+def test_health_in_status(case):
+    """What the checks of this boot said is in status and check, before anybody asks why."""
+    it = case.machine()
+    it.run("sh", "-c", f"mkdir -p {it.root}/run/abupdate; printf 'error the check x failed\\nwarning "
+           f"the check y failed\\n' >{it.root}/run/abupdate/health")
+    case.abctl(it, "prune", code=harness.ANY)
+    problems = [p for p in case.status(it)["problems"] if p.startswith("health")]
+    case.equal(problems, ["health: the check x failed", "health: the check y failed"])
+    case.check("the check x failed" in case.abctl(it, "status").out)
+    case.check("abupdate-health-check" in it.abctl("check").out)
+
+
 def test_choices_by_name(case):
     """What beats the order of the entries is told, and nothing is armed while it is there."""
     it = case.machine(loader="bls")
