@@ -192,7 +192,7 @@ static int on_signal(sd_event_source *s _unused_, const struct signalfd_siginfo 
                                 "how the machine stands");
                 run->left = true;
         } else if (!run->facts.no_return)
-                (void) kill(run->worker, SIGTERM);
+                (void) sigqueue(run->worker, SIGTERM, (union sigval){.sival_int = WORKER_BY_HAND});
         return 0;
 }
 

@@ -301,7 +301,7 @@ int job_start(sd_event *event, const JobSpec *spec, const JobOps *ops, void *use
         return 0;
 }
 
-int job_cancel(Job *j, Err **reterr) {
+int job_cancel(Job *j, bool by_hand, Err **reterr) {
         if (j->has_result)
                 return 0;
         if (j->point_of_no_return)
@@ -310,7 +310,10 @@ int job_cancel(Job *j, Err **reterr) {
                                 "itself soon",
                                 j->id, job_type_to_string(j->type));
         j->cancelled = true;
-        (void) kill(j->pid, SIGTERM);
+        if (by_hand)
+                (void) sigqueue(j->pid, SIGTERM, (union sigval){.sival_int = WORKER_BY_HAND});
+        else
+                (void) kill(j->pid, SIGTERM);
         arm_kill(j, JOB_STOP_GRACE);
         return 0;
 }

@@ -83,9 +83,9 @@ int job_start(sd_event *event, const JobSpec *spec, const JobOps *ops, void *use
                 Err **reterr);
 
 /* Asks the worker to stop, makes sure of it after JOB_STOP_GRACE. Past the point of no return: -EBUSY,
- * ERR_NOT_CANCELLABLE. May be repeated. */
+ * ERR_NOT_CANCELLABLE. May be repeated. @by_hand: a person wants it, not the end of the service. */
 #define JOB_STOP_GRACE (20 * USEC_PER_SEC)
-int job_cancel(Job *j, Err **reterr);
+int job_cancel(Job *j, bool by_hand, Err **reterr);
 
 /* Asks a merge to pause, or to go on; ERR_NOT_SUPPORTED for other jobs, ERR_NOT_CANCELLABLE past the point of no return.
  * May be repeated. */

@@ -139,7 +139,7 @@ static void caller_gone(Request *r) {
         r->call = sd_bus_message_unref(r->call);
         if (m->owner == r) {
                 if (!goes_on(r, m->job))
-                        (void) job_cancel(m->job, /* reterr= */ NULL);
+                        (void) job_cancel(m->job, /* by_hand= */ true, /* reterr= */ NULL);
                 return;
         }
         if (m->waiting == r && r->detach)
@@ -194,7 +194,7 @@ static void control_target(Request *r) {
         if (!m->job || m->job->id != r->target)
                 k = err_kind(&e, ERR_UNKNOWN_JOB, ESRCH, "the job has ended");
         else if (r->control == CONTROL_CANCEL)
-                k = job_cancel(m->job, &e);
+                k = job_cancel(m->job, /* by_hand= */ true, &e);
         else
                 k = job_pause(m->job, r->control == CONTROL_PAUSE, &e);
         if (k < 0)

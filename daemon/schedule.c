@@ -241,7 +241,7 @@ void manager_submit(Manager *m, Request *r) {
         } else if (m->job) {
                 m->waiting = r;
                 if (m->job->type == JOB_INSPECT)
-                        (void) job_cancel(m->job, /* reterr= */ NULL);
+                        (void) job_cancel(m->job, /* by_hand= */ false, /* reterr= */ NULL);
         } else if (start(m, r->type, r, &e) < 0) {
                 request_fail(r, err_kind_of(e), err_text(e));
                 request_free(r);

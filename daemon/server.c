@@ -42,7 +42,7 @@ static void stop(Manager *m, const char *why) {
         dismiss_requests(m);
         /* A job past its point of no return is short and waited for. */
         if (m->job)
-                (void) job_cancel(m->job, /* reterr= */ NULL);
+                (void) job_cancel(m->job, /* by_hand= */ false, /* reterr= */ NULL);
         manager_touch(m);
 }
 

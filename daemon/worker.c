@@ -11,9 +11,11 @@
 #include "update/records.h"
 #include "update/report.h"
 
-static volatile sig_atomic_t cancelled, paused;
+static volatile sig_atomic_t cancelled, by_hand, paused;
 
-static void on_sigterm(int sig _unused_) {
+static void on_sigterm(int sig, siginfo_t *info, void *context _unused_) {
+        if (sig == SIGINT || (info->si_code == SI_QUEUE && info->si_int == WORKER_BY_HAND))
+                by_hand = 1;
         cancelled = 1;
 }
 
@@ -23,8 +25,8 @@ static void on_sigusr(int sig) {
 
 /* Without SA_RESTART: a read that waits for a slow pipe must wake up. */
 static int catch_signals(void) {
-        struct sigaction stop = {.sa_handler = on_sigterm}, ignore = {.sa_handler = SIG_IGN},
-                         pause = {.sa_handler = on_sigusr};
+        struct sigaction stop = {.sa_sigaction = on_sigterm, .sa_flags = SA_SIGINFO},
+                         ignore = {.sa_handler = SIG_IGN}, pause = {.sa_handler = on_sigusr};
 
         return sigaction(SIGTERM, &stop, NULL) < 0 || sigaction(SIGINT, &stop, NULL) < 0 ||
                                                sigaction(SIGUSR1, &pause, NULL) < 0 ||
@@ -56,6 +58,11 @@ static void sink_point_of_no_return(void *userdata) {
 
 static bool sink_cancelled(void *userdata _unused_) {
         return cancelled;
+}
+
+/* Who has paused it or taken it back has said what they want; who ends the service has not. */
+static bool sink_interrupted(void *userdata _unused_) {
+        return cancelled && !by_hand && !paused;
 }
 
 static bool sink_paused(void *userdata _unused_) {
@@ -320,7 +327,7 @@ static void work_done(Work *w) {
 int worker_main(const char *root) {
         WorkerLink link = {.fd = WORKER_SOCKET_FD};
         const JobSink sink = {&link, sink_ready, sink_progress, sink_slot, sink_point_of_no_return,
-                        sink_cancelled, sink_paused};
+                        sink_cancelled, sink_paused, sink_interrupted};
         _cleanup_(work_done) Work w = {.result = worker_packet("result"), .job = {.sink = &sink}};
         _cleanup_(err_freep) Err *err = NULL;
         int r = catch_signals();

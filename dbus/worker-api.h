@@ -47,6 +47,8 @@
  * SIGTERM asks the worker to cancel: it stops at a safe point, undoes, sends result Cancelled, exits. A worker that ends
  * without a result has died; its job failed with WorkerDied and the next worker cleans up after it.
  *
+ * A SIGTERM that sigqueue(3) gives the value WORKER_BY_HAND comes from a person; any other from the end of the service or of
+ * the machine, and what goes on by itself may do so after it.
  * SIGUSR1 asks a merge to pause and SIGUSR2 to go on; other jobs do not listen. Not before it is ready.
  *
  * The world:
@@ -62,6 +64,8 @@
  *   history: oldest first, at most 200.
  */
 #pragma once
+
+#define WORKER_BY_HAND 1
 
 #define WORKER_SOCKET_FD   3
 #define WORKER_IMAGE_FD    4

@@ -13,7 +13,8 @@ typedef struct JobSink {
         void (*slot)(void *userdata, const char *id);
         void (*point_of_no_return)(void *userdata);
         bool (*cancelled)(void *userdata);
-        bool (*paused)(void *userdata); /* of a job that can wait; NULL: it never has to */
+        bool (*paused)(void *userdata);      /* of a job that can wait; NULL: it never has to */
+        bool (*interrupted)(void *userdata); /* cancelled, but by no person; NULL: it never is */
 } JobSink;
 
 typedef struct Job {

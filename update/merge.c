@@ -8,8 +8,8 @@
 
 enum { CLEANER_SECONDS = 20 };
 
-/* In the state directory: the boot in which a merge was cancelled or failed. A worker that died, and a machine that went
- * down, leave none. */
+/* In the state directory: the boot in which a merge was cancelled or failed. A worker that died, and a service or a machine
+ * that was stopped, leave none. */
 #define HELD "merge-held"
 
 static bool held(const Machine *m) {
@@ -19,8 +19,14 @@ static bool held(const Machine *m) {
                str_eq(text, m->boot_id);
 }
 
-static void hold(const Machine *m) {
+static void hold(const Job *j) {
+        const Machine *m = j->m;
+
         (void) file_write_at(m->state_fd, HELD, m->boot_id, strlen(m->boot_id), NULL);
+}
+
+static bool interrupted(const Job *j, int r) {
+        return r == -ECANCELED && j->sink->interrupted && j->sink->interrupted(j->sink->userdata);
 }
 
 static int nothing_to_do(Err **reterr, const char *why) {
@@ -145,7 +151,7 @@ int job_merge(Job *j, bool scheduled, Err **reterr) {
         j->sink->slot(j->sink->userdata, booted->id);
         (void) unlinkat(j->m->state_fd, HELD, 0);
         r = job_run(j, steps, ARRAY_SIZE(steps), NULL, reterr);
-        if (r < 0)
-                hold(j->m);
+        if (r < 0 && !interrupted(j, r))
+                hold(j);
         return r;
 }
