@@ -138,6 +138,21 @@ static int compare(const void *one, const void *two) {
         return r ? r : b->left - a->left;
 }
 
+int bls_remove_drafts(int entries_fd, const char *prefix, Err **reterr) {
+        _cleanup_(strv_freep) char **names = NULL;
+        int r = dir_names(entries_fd, &names, reterr);
+
+        for (char **name = names; r >= 0 && *name; name++) {
+                size_t length = strlen(*name);
+                const char *rest = str_after(*name, prefix);
+
+                if (rest && *rest == '-' && length > 9 && str_eq(*name + length - 9, ".conf.new") &&
+                                unlinkat(entries_fd, *name, 0) < 0 && errno != ENOENT)
+                        r = err_sys(reterr, errno, "remove %s", *name);
+        }
+        return r < 0 ? err_add(reterr, r, "clean the boot entries") : 0;
+}
+
 int bls_list(int entries_fd, const char *prefix, BlsList *ret, Err **reterr) {
         _cleanup_(bls_list_done) BlsList l = {0};
         _cleanup_(strv_freep) char **names = NULL;

@@ -319,7 +319,10 @@ static int bls_condemn(BootBackend *base, const Slot *slot, Err **reterr) {
 }
 
 static int bls_clean(BootBackend *base, const SlotList *slots, Err **reterr) {
-        return boot_copies_clean(to_bls(base)->boot_fd, slots, NULL, reterr);
+        Bls *b = to_bls(base);
+        int r = bls_remove_drafts(b->entries_fd, prefix_of(b), reterr);
+
+        return r < 0 ? r : boot_copies_clean(b->boot_fd, slots, NULL, reterr);
 }
 
 static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {

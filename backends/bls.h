@@ -26,6 +26,9 @@ void bls_list_done(BlsList *l);
  * read is left out, as the loader does. */
 int bls_list(int entries_fd, const char *prefix, BlsList *ret, Err **reterr);
 
+/* Takes away what a power cut left of ours on its way to become an entry; no loader reads it. */
+int bls_remove_drafts(int entries_fd, const char *prefix, Err **reterr);
+
 /* Our first entry of @slot, or NULL. Borrowed. */
 BlsEntry *bls_find(const BlsList *l, const char *slot);
 

@@ -15,13 +15,16 @@ enum { TEXT_MAX = 64 * 1024 };
 static int add_text(int dir_fd, const char *name, FILE *f, Err **reterr) {
         _cleanup_(freep) char *text = NULL;
         struct stat st;
+        size_t size = 0;
         int r;
 
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) >= 0 && !S_ISREG(st.st_mode))
                 return 0;
-        r = file_read_if_at(dir_fd, name, TEXT_MAX, &text, NULL, reterr);
-        if (r > 0)
-                fprintf(f, "%s\n", text);
+        r = file_read_if_at(dir_fd, name, TEXT_MAX, &text, &size, reterr);
+        /* what a power cut has torn may have zeros in it, and names behind them */
+        for (size_t i = 0; r > 0 && i < size; i++)
+                (void) fputc(text[i] ? text[i] : '\n', f);
+        (void) fputc('\n', f);
         return r < 0 ? r : 0;
 }
 
@@ -30,6 +33,12 @@ static int open_if_there(int dir_fd, const char *path, Err **reterr) {
         return faccessat(dir_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT
                                ? 0
                                : dir_open_at(dir_fd, path, reterr);
+}
+
+static bool is_entry(const char *name) {
+        size_t n = strlen(name);
+
+        return n > 5 && str_eq(name + n - 5, ".conf");
 }
 
 /* Every boot entry by the specification. */
@@ -43,7 +52,8 @@ static int add_entries(int boot_fd, FILE *f, Err **reterr) {
         dir_fd = fd;
         r = dir_names(dir_fd, &names, reterr);
         for (char **n = names; r >= 0 && n && *n; n++)
-                r = add_text(dir_fd, *n, f, reterr);
+                if (is_entry(*n))
+                        r = add_text(dir_fd, *n, f, reterr);
         return r;
 }
 

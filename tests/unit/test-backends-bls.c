@@ -249,6 +249,8 @@ static void cleaned(void **state _unused_) {
         assert_int_equal(bring("7", "seven", NULL), 0);
         assert_int_equal(bring("b", "spare", NULL), 0);
         put_file(dir_fd, "abupdate/kernels/linux-77.new", "");
+        assert_non_null(kernel_of("7", NULL));
+        put_file(dir_fd, "loader/entries/abupdate-7+3.conf.new", kernel_path);
         assert_kernel("1", "installed");
         assert_int_equal(boot_copies_clean(dir_fd, &list, NULL, NULL), 0);
         assert_int_equal(count_copies(), 0);
@@ -266,6 +268,15 @@ static void cleaned(void **state _unused_) {
         assert_int_equal(boot_copies_clean(dir_fd, &list, NULL, NULL), 0);
         assert_null(get_file(dir_fd, "abupdate/slot-1/linux"));
         assert_kernel("1", "one");
+        /* a name behind zeros, in what a cut has torn */
+        put_file(dir_fd, "loader/entries/torn.conf", "");
+        assert_int_equal(file_write_at(dir_fd, "loader/entries/torn.conf", "\0\0linux-77.new", 14,
+                                         NULL),
+                        0);
+        put_file(dir_fd, "abupdate/kernels/linux-77.new", "");
+        assert_int_equal(boot_copies_clean(dir_fd, &list, NULL, NULL), 0);
+        assert_int_equal(count_copies(), 2);
+        assert_int_equal(unlinkat(dir_fd, "loader/entries/torn.conf", 0), 0);
         /* where a text cannot be read nobody knows what is needed */
         put_file(dir_fd, "abupdate/kernels/linux-77.new", "");
         assert_int_equal(mkdirat(dir_fd, "loader/entries/folder", 0700), 0);
@@ -278,6 +289,20 @@ static void cleaned(void **state _unused_) {
         assert_int_equal(count_copies(), 1);
 }
 
+/* Our own, and nobody else's. */
+static void drafts(void **state _unused_) {
+        _cleanup_(fd_closep) int fd = -1;
+
+        put_file(dir_fd, "loader/entries/abupdate-7+3.conf.new", "");
+        put_file(dir_fd, "loader/entries/abupdate-7.conf", "");
+        put_file(dir_fd, "loader/entries/other-7.conf.new", "");
+        fd = dir_open_at(dir_fd, "loader/entries", NULL);
+        assert_int_equal(bls_remove_drafts(fd, "abupdate", NULL), 0);
+        assert_int_equal(faccessat(fd, "abupdate-7+3.conf.new", F_OK, 0), -1);
+        assert_int_equal(faccessat(fd, "abupdate-7.conf", F_OK, 0), 0);
+        assert_int_equal(faccessat(fd, "other-7.conf.new", F_OK, 0), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         IN_FOLDER(names),
@@ -288,6 +313,7 @@ int main(void) {
                         IN_FOLDER(shared),
                         IN_FOLDER(torn),
                         IN_FOLDER(cleaned),
+                        IN_FOLDER(drafts),
         };
 
         return cmocka_run_group_tests_name("backends/bls", tests, NULL, NULL);
