@@ -4,6 +4,7 @@
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "os/btrfs.h"
 #include "os/inode-items.h"
@@ -13,6 +14,9 @@ enum { ROOM = 256 << 10, LARGEST_ITEM = 64 << 10 };
 
 /* Inodes so near to each other are read in one call, with what lies between them. */
 enum { GAP = 16 };
+
+/* What stat() counts in: the smallest piece of a file that takes room. */
+enum { SECTOR = 4096 };
 
 struct InodeItems {
         int fd; /* borrowed */
@@ -249,4 +253,29 @@ int inode_items_read(InodeItems *x, const uint64_t *inos, size_t n,
                 r = each(userdata, i, have > 0 ? &facts : NULL);
         }
         return r;
+}
+
+static uint64_t size_on_disk(const Item *item) {
+        struct btrfs_inode_item i;
+
+        if (item->type != BTRFS_INODE_ITEM_KEY || item->size < sizeof(i))
+                return 0;
+        memcpy(&i, item->data, sizeof(i));
+        return S_ISREG(le32toh(i.mode)) ? (le64toh(i.nbytes) + SECTOR - 1) / SECTOR * SECTOR : 0;
+}
+
+int inode_items_size(InodeItems *x, uint64_t *ret_bytes, Err **reterr) {
+        uint64_t bytes = 0, next = BTRFS_FIRST_FREE_OBJECTID;
+        int r;
+
+        while ((r = search(x, next, BTRFS_LAST_FREE_OBJECTID)) >= 0 && x->left > 0)
+                for (Item item; look(x, &item); pass(x, &item)) {
+                        bytes += size_on_disk(&item);
+                        /* its first item is the one that counts */
+                        next = item.ino + 1;
+                }
+        if (r < 0)
+                return err_sys(reterr, r, "read the inodes");
+        *ret_bytes = bytes;
+        return 0;
 }

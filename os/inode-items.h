@@ -39,3 +39,6 @@ typedef struct InodeFacts {
 int inode_items_read(InodeItems *x, const uint64_t *inos, size_t n,
                 int (*each)(void *userdata, size_t i, const InodeFacts *facts), void *userdata,
                 Err **reterr);
+
+/* Adds up what the files take on disk, reading every leaf of the tree: one that cannot be read is an error. */
+int inode_items_size(InodeItems *x, uint64_t *ret_bytes, Err **reterr);

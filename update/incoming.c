@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "update/incoming.h"
 #include "os/file.h"
-#include "os/tree.h"
+#include "os/inode-items.h"
 #include "stream/tree-digest.h"
 
 void incoming_done(Incoming *in) {
@@ -217,6 +217,15 @@ static int check_content(const Incoming *in, size_t i, int image_fd, int fd, con
         return r;
 }
 
+static int size_of(int fd, uint64_t *ret, Err **reterr) {
+        _cleanup_(inode_items_freep) InodeItems *items = NULL;
+        int r = inode_items_open(fd, &items, reterr);
+
+        if (r == -EOPNOTSUPP)
+                return err_sys(reterr, r, "read what was written from its tree");
+        return r < 0 ? r : inode_items_size(items, ret, reterr);
+}
+
 /* Read-only and received-UUID are no proof of content; they prove that the engine reached the end of this subvolume. Every
  * inode is read once: what the disk cannot give back is no system. */
 int incoming_verify(Incoming *in, int image_fd, int (*progress)(void *userdata, uint64_t bytes),
@@ -237,7 +246,7 @@ int incoming_verify(Incoming *in, int image_fd, int (*progress)(void *userdata, 
                                         "another UUID",
                                         in->items[i].name);
                 if (r >= 0)
-                        r = tree_size(fd, &size, reterr);
+                        r = size_of(fd, &size, reterr);
                 in->size += size;
                 if (r >= 0 && in->manifest)
                         r = check_content(in, i, image_fd, fd, &info, &reading, reterr);

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pathlib
 import random
+import stat
 import subprocess
 import sys
 
@@ -19,6 +20,17 @@ from tap import Tap  # noqa: E402
 INLINE = 2048
 
 
+def on_disk(top):
+    """What stat() says that the files take, each inode once."""
+    device, sizes = os.lstat(top).st_dev, {}
+    for directory, _, names in os.walk(os.fsencode(top)):
+        for name in names:
+            st = os.lstat(os.path.join(directory, name))
+            if st.st_dev == device and stat.S_ISREG(st.st_mode):
+                sizes[st.st_ino] = st.st_blocks * 512
+    return sum(sizes.values())
+
+
 class Trees:
     def __init__(self, program, checker, disk):
         self.program, self.checker, self.disk, self.n = program, checker, disk, 0
@@ -30,20 +42,23 @@ class Trees:
         return path
 
     def digest(self, path):
-        """(digest, bytes read from files)"""
+        """(size on disk, digest, bytes read from files)"""
         out = subprocess.run([self.program, path], check=True, stdout=subprocess.PIPE).stdout.decode().split()
-        return out[0], int(out[2])
+        return out[-4], out[-3], int(out[-1])
 
     def compare(self, path):
         """Problems, and the bytes read by names and by items. Writable, the tree is read by its names."""
         sh("btrfs", "filesystem", "sync", path)
-        by_names, many = self.digest(path)
+        _, by_names, many = self.digest(path)
         sh("btrfs", "property", "set", path, "ro", "true")
-        by_items, few = self.digest(path)
+        size, by_items, few = self.digest(path)
         theirs = self.checker.tree_digest(path)
         sh("btrfs", "property", "set", "-f", path, "ro", "false")
-        return [f"{what}: {one}, the checker {theirs}" for what, one in (("by names", by_names), ("by items", by_items))
-                if one != theirs], many, few
+        problems = [f"{what}: {one}, the checker {theirs}" for what, one in (("by names", by_names), ("by items", by_items))
+                    if one != theirs]
+        if int(size) != (wanted := on_disk(path)):
+            problems.append(f"it takes {wanted} bytes, not {size}")
+        return problems, many, few
 
 
 def many_small(top):

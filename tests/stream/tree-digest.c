@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* tree-digest [--known=BASE] [--save] DIR: the tree digest of a subvolume, and how many bytes were read for it. With
- * --save what was found stays beside DIR; with --known what was saved of BASE is not read again. For tests. */
+/* tree-digest [--known=BASE] [--save] DIR: what the files of a subvolume take on disk (- where it is writable), its tree
+ * digest, how many names it has and how many bytes were read for that. With --save what was found stays beside DIR; with
+ * --known what was saved of BASE is not read again. For tests. */
 #include <fcntl.h>
 #include <getopt.h>
 
 #include "os/file.h"
+#include "os/inode-items.h"
 #include "stream/hex.h"
 #include "stream/tree-digest.h"
 
@@ -14,6 +16,20 @@ static int save(int fd, Contents *found, Err **reterr) {
         int r = dir_fd < 0 ? dir_fd : subvol_info(fd, &info, reterr);
 
         return r < 0 ? r : contents_save(found, dir_fd, &info, reterr);
+}
+
+static int print_size(int fd, Err **reterr) {
+        _cleanup_(inode_items_freep) InodeItems *items = NULL;
+        uint64_t size = 0;
+        int r = inode_items_open(fd, &items, reterr);
+
+        if (r >= 0)
+                r = inode_items_size(items, &size, reterr);
+        if (r >= 0)
+                printf("%" PRIu64 " ", size);
+        else if (r == -EOPNOTSUPP)
+                printf("- ");
+        return r == -EOPNOTSUPP ? 0 : r;
 }
 
 static int run(const char *base, bool saves, const char *path, Err **reterr) {
@@ -38,6 +54,8 @@ static int run(const char *base, bool saves, const char *path, Err **reterr) {
                                 &d, reterr);
         if (r >= 0 && saves)
                 r = save(fd, found, reterr);
+        if (r >= 0)
+                r = print_size(fd, reterr);
         if (r < 0)
                 return r;
         hex_write(text, d.digest, sizeof(d.digest));

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "os/file.h"
-#include "os/tree.h"
 #include "tests/unit/folder.h"
 
 static void assert_file(const char *path, const char *want) {
@@ -159,24 +158,6 @@ static void folders_are_opened_and_made(void **state _unused_) {
         assert_story(&e, ERR_FAILED, "sync the file system");
 }
 
-static void a_tree_has_a_size(void **state _unused_) {
-        _cleanup_(freep) char *text = calloc(1, 65537);
-        uint64_t one = 0, two = 0;
-        Err *e = NULL;
-
-        memset(text, 'x', 65536);
-        put_file(dir_fd, "a/b/f", text);
-        assert_int_equal(tree_size(dir_fd, &one, NULL), 0);
-        assert_true(one >= 65536 && one < 2 * 65536);
-        assert_int_equal(linkat(dir_fd, "a/b/f", dir_fd, "a/hard", 0), 0);
-        assert_int_equal(symlinkat("/", dir_fd, "a/soft"), 0);
-        assert_int_equal(tree_size(dir_fd, &two, NULL), 0);
-        assert_true(two == one);
-        assert_true(tree_size(-1, &one, &e) < 0);
-        assert_non_null(e);
-        e = err_free(e);
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                         IN_FOLDER(a_file_is_replaced_whole),
@@ -187,7 +168,6 @@ int main(void) {
                         IN_FOLDER(names_come_in_the_order_of_their_numbers),
                         IN_FOLDER(hundreds_of_names_and_none),
                         IN_FOLDER(folders_are_opened_and_made),
-                        IN_FOLDER(a_tree_has_a_size),
         };
 
         return cmocka_run_group_tests_name("os/file", tests, NULL, NULL);
