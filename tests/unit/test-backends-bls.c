@@ -249,7 +249,7 @@ static void cleaned(void **state _unused_) {
         assert_int_equal(bring("7", "seven", NULL), 0);
         assert_int_equal(bring("b", "spare", NULL), 0);
         put_file(dir_fd, "abupdate/kernels/linux-77.new", "");
-        assert_non_null(kernel_of("7", NULL));
+        assert_kernel("7", "seven");
         put_file(dir_fd, "loader/entries/abupdate-7+3.conf.new", kernel_path);
         assert_kernel("1", "installed");
         assert_int_equal(boot_copies_clean(dir_fd, &list, NULL, NULL), 0);
