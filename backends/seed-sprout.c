@@ -180,9 +180,10 @@ static char *note(const DeviceFacts *d, const Slot *slot, bool reused) {
                 return str_printf("device %s (%s) becomes the sprout of the running system",
                                 d->config->id, d->block.path);
         return str_printf("device %s (%s) becomes the sprout of the running system; version %s "
-                          "(%s) on it goes, and with it the way back to that",
+                          "(%s) on it goes%s",
                         d->config->id, d->block.path, slot->version,
-                        slot_state_to_string(slot->state));
+                        slot_state_to_string(slot->state),
+                        slot->state == SLOT_BAD ? "" : ", and with it the way back to that");
 }
 
 int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **ret_id,

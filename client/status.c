@@ -159,10 +159,16 @@ static void device_row(json_object *slot, bool first) {
                         known ? format_bytes(size, ju64(slot, "device-size")) : "",
                         known ? ", " : "", kind, *depends ? " of " : "", depends,
                         *version ? "version " : "nothing", version, *reason ? ", " : "", reason);
-        if (ju64(slot, "to-merge") > 0)
+        if (ju64(slot, "to-merge") == 0)
+                return;
+        format_bytes(left, ju64(slot, "to-merge"));
+        if (jbool(slot, "booted") && str_eq(jstr(slot, "state"), "good"))
                 row("", PAINT_YELLOW, "%s still reads %s from %s; 'abctl merge' ends that",
-                                jstr(slot, "id"), format_bytes(left, ju64(slot, "to-merge")),
-                                depends);
+                                jstr(slot, "id"), left, depends);
+        else
+                row("", PAINT_PLAIN,
+                                "%s reads %s from %s, until it has proven itself and is merged",
+                                jstr(slot, "id"), left, depends);
 }
 
 static void device_rows(json_object *slots) {

@@ -9,6 +9,10 @@
 /* Columns that @s takes on a terminal. */
 size_t text_width(const char *s);
 
+/* A copy with line feeds for those spaces that keep each line within @width columns; a longer word stays whole. NULL where
+ * memory is short. */
+char *text_wrap(const char *s, size_t width);
+
 /* "2026-11-22 21:19:37" in local time, "-" for 0. */
 #define WHEN_SIZE 32
 char *format_when(char buf[static WHEN_SIZE], uint64_t usec);
@@ -24,7 +28,7 @@ DEFINE_CLEANUP(struct libscols_table, table_free)
 
 typedef struct Column {
         const char *name;
-        int flags; /* SCOLS_FL_RIGHT, SCOLS_FL_TRUNC, SCOLS_FL_WRAP */
+        int flags; /* SCOLS_FL_RIGHT, SCOLS_FL_TRUNC; SCOLS_FL_WRAP: the last one only, between words */
 } Column;
 
 /* A table that fits the terminal and has no escape sequences in a pipe. */

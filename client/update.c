@@ -107,7 +107,8 @@ static int read_steps(sd_bus_message *m, json_object **ret) {
 }
 
 int show_steps(Client *c, json_object *steps, Err **reterr) {
-        static const Column columns[] = {{"PHASE", 0}, {"STEP", 0}, {"SIZE", SCOLS_FL_RIGHT}};
+        static const Column columns[] = {
+                        {"PHASE", 0}, {"SIZE", SCOLS_FL_RIGHT}, {"STEP", SCOLS_FL_WRAP}};
         _cleanup_(table_freep) struct libscols_table *t = NULL;
         char size[16];
         int r;
@@ -129,8 +130,8 @@ int show_steps(Client *c, json_object *steps, Err **reterr) {
                 uint64_t bytes = ju64(o, "bytes");
 
                 table_cell(line, 0, jstr(o, "phase"), PAINT_PLAIN);
-                table_cell(line, 1, jstr(o, "text"), PAINT_PLAIN);
-                table_cell(line, 2, bytes > 0 ? format_bytes(size, bytes) : "", PAINT_PLAIN);
+                table_cell(line, 1, bytes > 0 ? format_bytes(size, bytes) : "", PAINT_PLAIN);
+                table_cell(line, 2, jstr(o, "text"), PAINT_PLAIN);
         }
         r = table_print(t, reterr);
         if (r < 0)

@@ -175,7 +175,7 @@ static int on_history(sd_bus_message *m, void *userdata, sd_bus_error *e) {
         return sd_bus_reply_method_return(m, "aa{sv}", 2, 8, "time", "t", FIRST_DAY * USEC_PER_SEC,
                         "job", "t", UINT64_C(6), "type", "s", "update", "slot", "s", "4", "version",
                         "s", "4.0", "status", "i", -28, "error", "s", "NoSpace", "message", "s",
-                        "12.0 MiB are short", 8, "time", "t",
+                        "12.0 MiB are short, of the 40.0 MiB that the image needs", 8, "time", "t",
                         (FIRST_DAY - DAY_LENGTH) * USEC_PER_SEC, "job", "t", UINT64_C(5), "type",
                         "s", "rollback", "slot", "s", "3", "version", "s", "3.0", "status", "i", 0,
                         "error", "s", "", "message", "s", "Slot 3 boots next");

@@ -107,6 +107,11 @@ def case_history(world):
     o = world.json("history", "-n", "5")
     assert o[0]["error"] == "NoSpace" and o[0]["status"] == -28 and o[1]["slot"] == "3"
     assert world.calls()[-1] == "GetHistory 5"
+    t = Terminal(world, "history", "--no-pager", width=86)
+    t.finish()
+    lines = t.screen()
+    assert [line[54:] for line in lines[1:3]] == ["12.0 MiB are short, of the 40.0",
+                                                  "MiB that the image needs"], lines
     for wrong in ("0", "x", "-1", "99999999999"):
         world.abctl("history", f"--lines={wrong}", expect=2)
 

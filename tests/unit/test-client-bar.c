@@ -92,6 +92,27 @@ static void spans(void **state) {
         assert_true(strlen(format_span(buf, UINT64_MAX)) < sizeof(buf));
 }
 
+static void texts_break_between_words(void **state) {
+        static const struct {
+                const char *text, *broken;
+        } cases[] = {
+                        {"", ""},
+                        {"one", "one"},
+                        {"one two three", "one two\nthree"},
+                        {"one two th", "one two th"},
+                        {"much-too-long-a-word and more", "much-too-long-a-word\nand more"},
+                        {"a much-too-long-a-word", "a\nmuch-too-long-a-word"},
+                        {"übergröße ä", "übergröße\nä"},
+        };
+
+        (void) state;
+        for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+                _cleanup_(freep) char *s = text_wrap(cases[i].text, 10);
+
+                assert_string_equal(s, cases[i].broken);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         CASE(everything_where_there_is_room),
@@ -99,6 +120,7 @@ int main(void) {
                         CASE(no_width_is_exceeded),
                         CASE(nothing_known),
                         CASE(spans),
+                        CASE(texts_break_between_words),
         };
 
         setlocale(LC_ALL, "C.UTF-8");
