@@ -14,12 +14,17 @@ from . import tree, uefi
 SIZE = 3 << 30
 CONFIGURATION = """\
 [Update]
-Backend=snapshot
+Backend={backend}
 Boot={boot}
 Compatible=guest
 
 [Boot]
 Tries=2
+"""
+SEED = """
+[Seed]
+Slots=a=/dev/disk/by-id/virtio-a b=/dev/disk/by-id/virtio-b
+MergeAfter=never
 """
 CHECK = "etc/abupdate/check.d/10-sick"
 SAY = "mkdir -p etc/abupdate/check.d && printf '#!/bin/sh\\n%s\\n' '{}' >" + CHECK + \
@@ -29,6 +34,7 @@ VERSIONS = {
     "2.0": "true",
     "2.1": "head -c 48M /dev/urandom >usr/share/bulk && sha256sum usr/share/bulk |"
            " sed s,usr,/usr, >usr/share/bulk.sha256",
+    "2.2": "echo next >etc/motd",
     "3.0": SAY.format("exit 7"),
     # where the initrd is a systemd, it starts the other one without asking for /sbin/init
     "3.1": "ln -sf /bin/false usr/lib/systemd/systemd",
@@ -36,6 +42,7 @@ VERSIONS = {
     "3.2": SAY.format("sleep 1000") + " && mkdir -p etc/abupdate/abupdated.conf.d"
            " && printf '[Health]\\nTimeout=5\\n' >etc/abupdate/abupdated.conf.d/health.conf",
 }
+BASES = {"2.2": "2.0"}      # what an image builds on, where that is not 1.0
 
 
 def prefix_of(build):
@@ -44,9 +51,9 @@ def prefix_of(build):
     return next(o["value"] for o in json.loads(said) if o["name"] == "prefix")
 
 
-def _image(top, version, change, output, abctl, key):
-    """A signed image of @version, incremental on 1.0."""
-    base, new = f"{top}/@abupdate/slots/1/image/1.0", f"{top}/{version}"
+def _image(top, base, version, change, output, abctl, key):
+    """A signed image of @version, incremental on the subvolume @base; it is @top/@version then."""
+    new = f"{top}/{version}"
     run("btrfs", "-q", "subvolume", "snapshot", base, new)
     tree.set_version(new, version)
     subprocess.run(change, shell=True, cwd=new, check=True)
@@ -55,30 +62,56 @@ def _image(top, version, change, output, abctl, key):
     run(abctl, "-q", "image", "create", f"--from={new}", f"--parent={base}",
         f"--version={version}", "--compatible=guest", "--allow=devices,setuid,xattrs",
         f"--key={key}", f"--output={output}")
-    run("btrfs", "-q", "subvolume", "delete", new)
 
 
-def _cut(build, folder, kinds, versions, boot):
-    disk, top, images = f"{folder}/disk.img", f"{folder}/top", f"{folder}/images"
+def _images(top, first, versions, folder, abctl, key):
+    """Images of all @versions, built on @first or on one another, in @folder."""
+    for version, change in versions.items():
+        base = f"{top}/{BASES[version]}" if BASES.get(version) in versions else first
+        _image(top, base, version, change, f"{folder}/{version}.send", abctl, key)
+    for version in versions:
+        run("btrfs", "-q", "subvolume", "delete", f"{top}/{version}")
+
+
+def _new_disks(folder, backend, boot):
+    """Empty disks; returns (the loop device for the first system, what the firmware boots from)."""
+    first = f"{folder}/{'a' if backend == 'seed' else 'disk'}.img"
+    part = (0, 0)
+    if backend == "snapshot" and boot != "default-subvolume":
+        part = uefi.partition(first, SIZE)
+    else:
+        _empty(first)
+    if backend != "seed":
+        return kernel.Loop(first, part=part), first
+    _empty(f"{folder}/b.img")
+    uefi.partition(f"{folder}/boot.img", 0)
+    return kernel.Loop(first), f"{folder}/boot.img"
+
+
+def _empty(path):
+    with open(path, "wb") as file:
+        file.truncate(SIZE)
+
+
+def _cut(build, folder, kinds, versions, backend, boot):
+    top, images = f"{folder}/top", f"{folder}/images"
     key, abctl = f"{folder}/guest.key", f"{build}/client/abctl"
     os.makedirs(images, exist_ok=True)
     if not os.path.exists(key):
         run(abctl, "image", "keygen", key)
-    part = (0, 0) if boot == "default-subvolume" else uefi.partition(disk, SIZE)
-    if boot == "default-subvolume":
-        with open(disk, "wb") as file:
-            file.truncate(SIZE)
-    loop = kernel.Loop(disk, part=part)
+    loop, firmware = _new_disks(folder, backend, boot)
     run("mkfs.btrfs", "-q", "-f", "-L", "guest", "-m", "single", loop.device)
     os.makedirs(top, exist_ok=True)
     kernel.mount(loop.device, top, "btrfs", 0, "subvolid=5")
-    slot = f"{top}/@abupdate/slots/1"
-    for name in ("slots/1/image", "staging", "state"):
-        os.makedirs(f"{top}/@abupdate/{name}", mode=0o700)
+    name = "a" if backend == "seed" else "1"
+    slot = f"{top}/@abupdate/slots/{name}"
+    for folder_name in (f"slots/{name}/image", "staging", "state"):
+        os.makedirs(f"{top}/@abupdate/{folder_name}", mode=0o700)
     first = f"{slot}/image/1.0"
     run("btrfs", "-q", "subvolume", "create", first)
     os.makedirs(f"{first}/etc/abupdate/keys.d")
-    tree.write(f"{first}/etc/abupdate/abupdated.conf", CONFIGURATION.format(boot=boot))
+    tree.write(f"{first}/etc/abupdate/abupdated.conf",
+               CONFIGURATION.format(backend=backend, boot=boot) + (SEED if backend == "seed" else ""))
     tree.fill(first, build, key)
     tree.initrds(first, folder, kinds)
     if boot != "default-subvolume":
@@ -90,19 +123,22 @@ def _cut(build, folder, kinds, versions, boot):
     if boot == "default-subvolume":
         run("btrfs", "subvolume", "set-default", f"{slot}/root")
     else:
-        uefi.install_loader(boot, folder, disk, loop.device, kinds[0])
+        uefi.install_loader(boot, folder, firmware, loop.device, kinds[0], name)
     kernel.syncfs(top)
-    for version, change in versions.items():
-        _image(top, version, change, f"{images}/{version}.send", abctl, key)
+    _images(top, first, versions, images, abctl, key)
     run("btrfs", "subvolume", "sync", top)
     kernel.umount(top)
+    if backend == "seed":
+        run("btrfstune", "-S", "1", loop.device)
     loop.close()
     run("mke2fs", "-q", "-t", "ext4", "-L", "images", "-d", images, f"{folder}/images.img", "256M")
 
 
-def cut(build, folder, kinds=("initramfs-tools",), versions=None, boot="default-subvolume"):
-    """Make disk.img, images.img, vmlinuz and initrd-<kind> in @folder from the tree @build. @boot: bls
-    and grub have a partition with their loader for UEFI.
+def cut(build, folder, kinds=("initramfs-tools",), versions=None, backend="snapshot",
+        boot="default-subvolume"):
+    """Make the disks, images.img, vmlinuz and initrd-<kind> in @folder from the tree @build. The disks:
+    disk.img, or with @backend seed boot.img and the devices a.img and b.img. @boot: bls and grub have
+    a partition with their loader for UEFI.
 
     NoTree: there is no Debian to make it from.
     """
@@ -111,4 +147,4 @@ def cut(build, folder, kinds=("initramfs-tools",), versions=None, boot="default-
     os.makedirs(folder, exist_ok=True)
     tree.debian()
     kernel.in_private_namespace(_cut, os.path.abspath(build), os.path.abspath(folder), kinds,
-                                VERSIONS if versions is None else versions, boot)
+                                VERSIONS if versions is None else versions, backend, boot)

@@ -6,6 +6,7 @@ those of a system that panics before it can say anything.
 """
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from . import uefi
 
 QEMU = "qemu-system-x86_64"
 BOOT_LIMIT = 300        # seconds of one boot, on a busy machine
+DISKS = ("boot", "disk", "a", "b")      # in this order; firmware boots from the first one
 CMDLINE = ("root=LABEL=guest rw console=ttyS0 net.ifnames=0 panic=1 random.trust_cpu=on audit=0 "
            "mitigations=off cryptomgr.notests no_timer_check raid=noautodetect "
            "systemd.show_status=no systemd.log_level=notice systemd.machine_id=6775657374677565737467756573740a")
@@ -39,29 +41,36 @@ def clock():
 
 
 class Guest:
-    """A machine with the disk of a cut() in @cut; what it writes goes to an overlay in @work."""
+    """A machine with the disks of a cut() in @cut; what it writes goes to overlays in @work. `disks`
+    says which of them are plugged in at the next boot."""
 
     def __init__(self, cut, work, initrd="initramfs-tools", machine="microvm", cmdline=""):
+        self.options = {"initrd": initrd, "machine": machine, "cmdline": cmdline}
         self.cut, self.work, self.machine = os.path.abspath(cut), os.path.abspath(work), machine
         self.kernel, self.initrd = f"{cut}/vmlinuz", f"{cut}/initrd-{initrd}"
         self.cmdline = f"{CMDLINE} {cmdline}"
-        self.disk, self.log = f"{self.work}/disk.qcow2", f"{self.work}/console.log"
+        self.disks = [name for name in DISKS if os.path.exists(f"{self.cut}/{name}.img")]
+        self.log = f"{self.work}/console.log"
         self.process = self.agent = None
-        self.boots = 0
+        self.boots, self.is_up = 0, False
         self.boot_id = self.unread = ""
         self.variables = f"{self.work}/variables.fd"
         os.makedirs(work, exist_ok=True)
         if machine == "uefi" and not os.path.exists(self.variables):
             shutil.copy(uefi.VARIABLES, self.variables)
-        if not os.path.exists(self.disk):
-            run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"{self.cut}/disk.img",
-                self.disk)
+        for name in self.disks:
+            if not os.path.exists(self._overlay(name)):
+                run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw",
+                    "-b", f"{self.cut}/{name}.img", self._overlay(name))
+
+    def _overlay(self, name):
+        return f"{self.work}/{name}.qcow2"
 
     def arguments(self, port=None):
         """The command line of QEMU; @port: the descriptor of the agent's socket."""
         cmdline, kind, firmware = self.cmdline, self.machine, []
         if kind == "uefi":
-            kind, firmware = "q35", ["-drive", f"if=pflash,format=raw,readonly=on,file={uefi.CODE}",
+            kind, firmware = "pc", ["-drive", f"if=pflash,format=raw,readonly=on,file={uefi.CODE}",
                                      "-drive", f"if=pflash,format=raw,file={self.variables}"]
         if kind == "microvm":
             kind, cmdline = "microvm,pcie=on,rtc=on", f"{cmdline} {clock()}"
@@ -73,11 +82,13 @@ class Guest:
         else:
             console += ["-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={port}",
                         "-device", "virtserialport,chardev=agent,name=agent"]
+        console += ["-qmp", f"unix:{self.work}/control,server=on,wait=off"]
         return [QEMU, "-M", kind, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768",
                 "-nodefaults", "-no-reboot", "-display", "none", *console,
                 *(firmware or ["-kernel", self.kernel, "-initrd", self.initrd, "-append", cmdline]),
-                "-drive", f"if=none,id=disk,file={self.disk},format=qcow2,cache=writeback",
-                "-device", "virtio-blk-pci,drive=disk",
+                *(word for name in self.disks for word in (
+                    "-drive", f"if=none,id={name},file={self._overlay(name)},format=qcow2,cache=writeback",
+                    "-device", f"virtio-blk-pci,drive={name},id=disk-{name},serial={name}")),
                 "-drive", f"if=none,id=images,file={self.cut}/images.img,format=raw,read-only=on",
                 "-device", "virtio-blk-pci,drive=images"]
 
@@ -89,7 +100,7 @@ class Guest:
             stdin=subprocess.DEVNULL, stderr=open(f"{self.work}/qemu.log", "ab"),
             preexec_fn=lambda: kernel.die_with_parent(signal.SIGKILL))
         theirs.close()
-        self.agent, self.unread = ours, ""
+        self.agent, self.unread, self.is_up = ours, "", False
         self.boots += 1
 
     def _line(self, limit):
@@ -111,7 +122,10 @@ class Guest:
         return line
 
     def wait_up(self, boots=1):
-        """Wait until the agent speaks, with at most @boots boots; returns how many it took."""
+        """Wait until the agent speaks, with at most @boots boots; returns how many it took. Where it has
+        spoken already there is nothing to wait for."""
+        if self.is_up and self.process.poll() is None:
+            return 0
         retried = False
         for count in range(1, boots + 1):
             if self.process is None or self.process.poll() is not None:
@@ -127,22 +141,42 @@ class Guest:
                 self.start()
                 line = self._line(BOOT_LIMIT)
             if line:
-                self.boot_id = line.split()[1]
+                self.boot_id, self.is_up = line.split()[1], True
                 return count
         raise Dead(f"not up after {boots} boots\n{self.tail()}")
 
     def run(self, script, limit=120):
         """Run a shell script inside; returns (exit code, what it said)."""
+        self.send(script)
+        return self.answer(limit)
+
+    def send(self, script):
+        """Give an order, and do not wait for its answer."""
         self.agent.sendall(base64.b64encode(script.encode()) + b"\n")
+
+    def answer(self, limit=120):
+        """What run() returns, to an order that was sent."""
         line = self._line(limit)
         if line is None:
-            raise Dead(f"the guest went away during: {script}\n{self.tail()}")
+            raise Dead(f"the guest went away while it was asked\n{self.tail()}")
         code, said = line.split(" ", 1)
         return int(code), base64.b64decode(said).decode(errors="replace")
 
-    def send(self, script):
-        """Give an order whose answer nobody waits for."""
-        self.agent.sendall(base64.b64encode(script.encode()) + b"\n")
+    def unplug(self, name):
+        """Pull the cable of a disk. It is there again at the next boot. Not on a microvm."""
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(f"{self.work}/control")
+            control.settimeout(60)
+            file = control.makefile("rw", encoding="utf-8")
+            file.readline()
+            for order in ({"execute": "qmp_capabilities"},
+                          {"execute": "device_del", "arguments": {"id": f"disk-{name}"}}):
+                print(json.dumps(order), file=file, flush=True)
+                said = json.loads(file.readline())
+                while "event" in said:
+                    said = json.loads(file.readline())
+                if "error" in said:
+                    raise Dead(f"{order}: {said['error']['desc']}")
 
     def wait_down(self, limit=60):
         """Wait until QEMU has left."""
@@ -166,11 +200,22 @@ class Guest:
         if self.agent:
             self.agent.close()
 
-    def snapshot(self, path):
-        """A copy of the disk as a power cut at this moment would leave it."""
-        self.process.send_signal(signal.SIGSTOP)
-        shutil.copy(self.disk, path)
-        self.process.send_signal(signal.SIGCONT)
+    def snapshot(self, folder):
+        """A copy of all disks as a power cut at this moment would leave them, in a new folder; False
+        where the power is off."""
+        process = self.process
+        if not process or process.poll() is not None:
+            return False
+        os.makedirs(folder)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            for name in self.disks:
+                shutil.copy(self._overlay(name), folder)
+            if self.machine == "uefi":
+                shutil.copy(self.variables, folder)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        return True
 
     def tail(self, size=3000):
         """The end of the console."""

@@ -37,12 +37,13 @@ def missing():
 
 
 def partition(disk, size):
-    """A new disk with an EFI partition; (offset, length) of the other one."""
+    """A new disk with an EFI partition; (offset, length) of the other one, where @size is not 0."""
     start = EFI_START + EFI_SIZE
     with open(disk, "wb") as file:
         file.truncate(start + size + (1 << 20))
-    table = (f"label: gpt\nstart={EFI_START // 512}, size={EFI_SIZE // 512}, type=U\n"
-             f"start={start // 512}, size={size // 512}, type=L\n")
+    table = f"label: gpt\nstart={EFI_START // 512}, size={EFI_SIZE // 512}, type=U\n"
+    if size:
+        table += f"start={start // 512}, size={size // 512}, type=L\n"
     subprocess.run(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", disk],
                    input=table.encode(), check=True)
     return start, size
@@ -55,29 +56,31 @@ def prepare_tree(tree):
         file.write("LABEL=ESP /efi vfat umask=0077,x-systemd.device-timeout=60s 0 0\n")
 
 
-def install_loader(boot, folder, disk, device, initrd):
-    """Fill the EFI partition: the loader, its words for slot 1, kernel and initrd of it."""
+def install_loader(boot, folder, disk, device, initrd, slot):
+    """Fill the EFI partition of @disk: the loader, its words for @slot on @device, its kernel and initrd."""
     with tempfile.TemporaryDirectory(prefix="esp-", dir=folder) as where:
         esp, top = f"{where}/esp.img", f"{where}/top"
         os.makedirs(f"{top}/EFI/BOOT")
-        os.makedirs(f"{top}/abupdate/slot-1")
-        shutil.copy(f"{folder}/vmlinuz", f"{top}/abupdate/slot-1/linux")
-        shutil.copy(f"{folder}/initrd-{initrd}", f"{top}/abupdate/slot-1/initrd")
+        files = f"{top}/abupdate/slot-{slot}"
+        os.makedirs(files)
+        shutil.copy(f"{folder}/vmlinuz", f"{files}/linux")
+        shutil.copy(f"{folder}/initrd-{initrd}", f"{files}/initrd")
         with open(esp, "wb") as file:
             file.truncate(EFI_SIZE)
         run("mkfs.vfat", "-F", "32", "-n", "ESP", esp)
-        options = (f"root=UUID={loader.fsid(device)} rootflags=subvol=@abupdate/slots/1/root rw "
-                   f"{OPTIONS}")
+        state = "rw" if slot == "1" else "ro abupdate.seal"
+        options = (f"root=UUID={loader.fsid(device)} rootflags=subvol=@abupdate/slots/{slot}/root "
+                   f"{state} {OPTIONS}")
         if boot == "grub":
-            _grub(top, options, grubloader.uuid_of(esp))
+            _grub(top, options, slot, grubloader.uuid_of(esp))
         else:
-            _systemd_boot(top, options)
+            _systemd_boot(top, options, slot)
         run("mcopy", "-s", "-i", esp, *glob.glob(f"{top}/*"), "::")
         run("dd", f"if={esp}", f"of={disk}", "bs=1M", f"seek={EFI_START >> 20}", "conv=notrunc,sparse")
 
 
-def _grub(top, options, uuid):
-    grubloader.first_files(top, "1", options, initrd=True)
+def _grub(top, options, slot, uuid):
+    grubloader.first_files(top, slot, options, initrd=True)
     os.makedirs(f"{top}/grub")
     with open(f"{top}/grub/grub.cfg", "w", encoding="ascii") as file:
         file.write(GRUB_CFG + grubloader.script(uuid))
@@ -85,12 +88,12 @@ def _grub(top, options, uuid):
         *MODULES)
 
 
-def _systemd_boot(top, options):
+def _systemd_boot(top, options, slot):
     shutil.copy(SD_BOOT, f"{top}/EFI/BOOT/BOOTX64.EFI")
     os.makedirs(f"{top}/loader/entries")
     with open(f"{top}/loader/loader.conf", "w", encoding="ascii") as file:
         file.write("timeout 0\n")
-    with open(f"{top}/loader/entries/abupdate-1.conf", "w", encoding="ascii") as file:
+    with open(f"{top}/loader/entries/abupdate-{slot}.conf", "w", encoding="ascii") as file:
         file.write("title Version 1.0\nversion 1.0\nsort-key abupdate-99999998\n"
-                   "linux /abupdate/slot-1/linux\ninitrd /abupdate/slot-1/initrd\n"
+                   f"linux /abupdate/slot-{slot}/linux\ninitrd /abupdate/slot-{slot}/initrd\n"
                    f"options {options}\n")

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is shown on every kind of guest: its case.up("1.0") is version 1.0 as an installer leaves it."""
+
+import random
+
+from . import cuts
+
+
+def there_and_back(case):
+    """Update, reboot, blessed by the unit; rollback by command, before and after the reboot."""
+    case.up("1.0")
+    case.update("2.0")
+    case.do("abctl rollback")
+    case.equal(case.status()["reboot-required"], False)
+    case.update("2.0", "--accept=2.0")
+    case.reboot()
+    case.up("2.0")
+    case.blessed("2.0")
+    if case.guest.machine != "uefi":
+        case.do("dmesg | grep 'abupdate-initrd: slot 3 is on trial, 1 tries left'")
+    case.do("abctl rollback")
+    case.reboot()
+    case.up("1.0")
+    case.gone_back("2.0", "rolled back")
+
+
+def sick(case):
+    """A version whose check fails: its tries are used up, the old one runs, the reason is told."""
+    case.up("1.0")
+    case.update("3.0")
+    case.reboot()
+    case.equal(case.up("1.0", boots=3), 3)
+    case.gone_back("3.0", "check.d/10-sick failed with status 7")
+
+
+def panic(case):
+    """A version whose first process dies: the kernel panics, and its tries are used up."""
+    case.up("1.0")
+    case.update("3.1")
+    case.reboot()
+    case.equal(case.up("1.0", boots=3), 3)
+    case.gone_back("3.1", "used up its tries")
+
+
+def lost(case):
+    """A version whose initrd does not find the root: the loader goes back."""
+    case.up("1.0")
+    case.update("3.3")
+    case.reboot()
+    case.equal(case.up("1.0", boots=3), 3)
+    case.gone_back("3.3", "used up its tries")
+
+
+def late(case):
+    """A boot that is not complete in time is given up at once."""
+    case.up("1.0")
+    case.update("3.2")
+    case.reboot()
+    case.equal(case.up("1.0", boots=2), 2)
+    case.gone_back("3.2", "not complete after 5 s")
+
+
+def power_cuts(case, count=20, seed=1, jobs=2):
+    """Updated and blessed; where the power goes at any moment: old or new, complete."""
+    case.up("1.0")
+    with cuts.Moments(case, random.Random(seed), cuts.JOB, count // 4 + 1) as moments:
+        case.update("2.1")
+        moments.begin("restart")
+        case.reboot()
+        moments.begin("first boot")
+        case.guest.wait_up()
+        moments.begin("bless")
+        case.up("2.1")
+        if case.seed:
+            moments.begin(cuts.JOB)
+            case.merge()
+    case.blessed("2.1")
+    case.guest.kill()
+    whole = {"2.1": "sha256sum --quiet -c /usr/share/bulk.sha256"}
+    return cuts.told(cuts.boot_all(case, moments, count, ("1.0", "2.1"), whole, jobs))

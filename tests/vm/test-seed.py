@@ -1,0 +1,66 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Versions that are devices: a sealed disk and its sprout under real loaders, kernels and systemd."""
+
+import sys
+
+from guest import flows
+from guest.runner import main, rows
+
+ALL = ["boot", "a", "b"]
+
+
+def ping_pong(case):
+    """Update, blessed, merged; the new disk boots alone; the next version goes onto the old disk."""
+    case.up("1.0")
+    case.update("2.0")
+    case.reboot()
+    case.up("2.0")
+    case.blessed("2.0")
+    case.equal([case.slot("2.0")[k] for k in ("id", "device-kind", "depends-on")], ["b", "sprout", "a"])
+    case.merge()
+    case.equal(case.slot("2.0")["depends-on"], "")
+    case.guest.disks = ["boot", "b"]
+    case.reboot()
+    case.up("2.0")
+    case.equal(case.slot("2.0")["device-kind"], "sealed")
+    case.guest.disks = ALL
+    case.reboot()
+    case.up("2.0")
+    case.update("2.2")
+    case.reboot()
+    case.up("2.2")
+    case.blessed("2.2")
+    case.equal(case.slot("2.2")["id"], "a")
+
+
+def cable(case):
+    """The disk that is written to is pulled: the update fails and says why, the machine lives on."""
+    case.up("1.0")
+    case.guest.send(case.order("2.1"))
+    case.wait_for('"phase":"write"')
+    case.guest.unplug("b")
+    code, said = case.guest.answer(600)
+    case.equal(code != 0, True, said)
+    case.equal(case.running(), "1.0")
+    case.equal([s["device-kind"] for s in case.status()["slots"]], ["sealed", "missing"], said)
+    case.reboot()
+    case.up("1.0")
+    case.blessed("1.0")
+    case.update("2.1")
+    case.reboot()
+    case.up("2.1")
+    return said.strip().splitlines()[-1]
+
+
+FLOWS = {"ping-pong": ping_pong, "update": flows.there_and_back, "sick": flows.sick,
+         "panic": flows.panic, "lost": flows.lost, "cable": cable,
+         "power-cuts": flows.power_cuts}
+CASES = {
+    **rows("sd-boot-", "seed", "bls", FLOWS),
+    **rows("grub-", "seed", "grub", FLOWS),
+    **rows("dracut-", "seed", "bls", {"ping-pong": ping_pong}, initrd="dracut"),
+}
+
+if __name__ == "__main__":
+    sys.exit(main(CASES, __doc__))
