@@ -63,10 +63,12 @@ int seed_record_read(const Seed *s, const char *id, Slot *ret, Err **reterr) {
 
 int seed_record_write(const Seed *s, const Slot *slot, Err **reterr) {
         _cleanup_(freep) char *name = NULL, *text = NULL;
+        Slot record = *slot;
         int r = record_name("slot", slot->id, &name, reterr);
 
+        record.transaction = NULL; /* of the sprout, and gone with it */
         if (r >= 0) {
-                r = slot_format(slot, &text);
+                r = slot_format(&record, &text);
                 if (r < 0)
                         return err_sys(reterr, r, "record slot %s", slot->id);
                 r = file_write_at(s->state_fd, name, text, strlen(text), reterr);

@@ -114,6 +114,10 @@ static int list_one(Seed *s, const DeviceList *l, DeviceFacts *d, uint64_t boote
         if (inside.boot_key != 0 && inside.boot_key == booted_key) {
                 r = running_slot(s, d, &inside, &slot);
                 slot.booted = true;
+                if (r >= 0)
+                        r = seed_transaction(s, &slot.transaction, reterr);
+                if (r < 0)
+                        return r;
         } else if (d == l->sprout && (!record_counts(d) || inside.boot_key == 0))
                 r = empty_slot(d, &slot);
         else if (record_counts(d)) {

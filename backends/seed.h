@@ -72,7 +72,13 @@ int seed_record_remove(const Seed *s, const char *id, Err **reterr);
 int seed_claim(const Seed *s, const DeviceFacts *d, const BtrfsSuper *seed, Err **reterr);
 bool seed_claimed(const Seed *s, const char *id, const BtrfsSuper *super);
 
+/* Was the running system opened for changes in place, in this boot? 1, and the transaction that is
+ * open, or NULL; else 0. */
+int seed_transaction(const Seed *s, char **ret, Err **reterr);
+
 /* The verbs that have a file of their own. */
+int seed_in_place(SlotBackend *b, const char *transaction, Err **reterr);
+int seed_copy_booted(SlotBackend *b, const char *job, Err **reterr);
 int seed_list(SlotBackend *b, SlotList **ret, Err **reterr);
 int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **ret_id,
                 char **ret_note, Err **reterr);

@@ -69,6 +69,11 @@ typedef struct SlotOps {
         /* Instead of receiving: the quarantine's image becomes a copy of the booted slot. */
         int (*copy_booted)(SlotBackend *b, const char *job, Err **reterr);
 
+        /* Notes that @transaction changes the running system, which prepare() has given a sprout to write
+         * on; NULL: none does any more. 1 where one has done so in this boot before, else 0. A reboot
+         * forgets it, and what was changed. NULL member: what is changed would stay. Durable. */
+        int (*in_place)(SlotBackend *b, const char *transaction, Err **reterr);
+
         /* Makes the bootable tree in the quarantine from what was received, at the places that
          * @draft->subvolumes says, with the configuration carried over; gives its top.
          * Everything is synced. */

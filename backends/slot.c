@@ -59,7 +59,7 @@ bool slot_holds_version(const Slot *s) {
 }
 
 bool slot_proven(const Slot *s) {
-        return s->state == SLOT_GOOD && !s->transaction;
+        return s->state == SLOT_GOOD && !(s->transaction && s->fallback);
 }
 
 Slot *slot_newest_good(const SlotList *l, const Slot *except) {

@@ -36,7 +36,7 @@ typedef struct Slot {
         char *subvolumes;   /* "name:/place name:/place", the root first */
         char *kernel;       /* version of the newest kernel in it, may be NULL */
         char *transaction;  /* open in-place transaction on it, may be NULL */
-        char *fallback;     /* slot to boot until that is committed, may be NULL */
+        char *fallback; /* slot to boot until that is committed; NULL: this one, which is not changed itself */
         uint64_t boot_key;  /* how a boot backend knows it: the id of its root subvolume */
         char *boot_options; /* the same for a command line: root= and rootflags=; may be NULL */
         /* where versions are devices */
@@ -64,7 +64,7 @@ Slot *slot_booted(const SlotList *l);
 /* Is there a version in it, and whole? */
 bool slot_holds_version(const Slot *s);
 
-/* Has it proven itself? Not while a transaction changes it. */
+/* Has it proven itself? Not while a transaction changes what would boot. */
 bool slot_proven(const Slot *s);
 
 /* The most recently proven slot that is still good and is not @except (may be NULL). */

@@ -1,10 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* client/transaction.c - a slot that is open for a package manager, from begin to commit or abort. */
+#include "base/log.h"
 #include "client/facts.h"
 #include "client/job.h"
 #include "client/out.h"
+#include "client/remount.h"
 #include "client/show.h"
 #include "client/verbs.h"
+
+/* What a sprout was put below is still mounted as the sealed device was. */
+static void open_mounts(Client *c) {
+        _cleanup_(err_freep) Err *e = NULL;
+        size_t count;
+
+        if (c->opt.host)
+                return;
+        if (remount_writable(str_or(c->opt.root, ""), &count, &e) < 0)
+                log_warning("%s: do it as root, by 'mount -o remount,rw'", err_text(e));
+        else if (count > 0)
+                say(c, "It was mounted read-only, and can be written to now.");
+}
 
 int show_transaction(Client *c, const char *transaction, const char *slot, Err **reterr) {
         _cleanup_(json_unrefp) json_object *o = NULL;
@@ -20,6 +35,7 @@ int show_transaction(Client *c, const char *transaction, const char *slot, Err *
                                 "next boot, "
                                 "'abctl abort' drops it.",
                                 transaction, slot);
+        open_mounts(c);
         return EXIT_DONE;
 }
 

@@ -3,6 +3,7 @@
 #include "update/install.h"
 #include "update/jobs.h"
 #include "update/policy.h"
+#include "update/slot-steps.h"
 #include "update/trust.h"
 
 /* How much is lost at most when the power goes: the first of both that takes longer. */
@@ -131,16 +132,11 @@ static int open_image(Install *in, int image_fd, Err **reterr) {
 }
 
 static int choose_slot(Install *in, Err **reterr) {
-        Machine *m = in->job->m;
-        const Facts *f = &in->job->facts;
-        const Slot *next = facts_next(f);
         int r;
 
-        if (!m->slots->ops->target)
+        if (!in->job->m->slots->ops->target)
                 return 0;
-        r = m->slots->ops->target(m->slots, f->slots,
-                        next && next != facts_booted(f) ? next->id : NULL, &in->slot, &in->note,
-                        reterr);
+        r = slot_choose(in->job, &in->slot, &in->note, reterr);
         in->options.slot = in->slot;
         in->options.note = in->note;
         return r;

@@ -111,6 +111,10 @@ static int end_begin(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         Slot *booted = facts_booted(f);
         int r = 0;
 
+        if (m->slots->ops->in_place) {
+                *ret = booted && booted->transaction ? OUTCOME_DONE : OUTCOME_BEFORE;
+                return 0;
+        }
         *ret = OUTCOME_DONE;
         if (copy && (copy->booted || (booted && booted->transaction && copy == facts_next(f))))
                 return 0;
@@ -122,9 +126,16 @@ static int end_begin(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         return r < 0 || !copy ? r : discard_copy(m, copy, reterr);
 }
 
-static int end_commit(Machine *m, const Facts *f, Outcome *ret, Err **reterr _unused_) {
+static int end_commit(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         const Slot *s = slot_find(f->slots, m->journal->slot);
+        int r;
 
+        if (m->slots->ops->in_place) { /* it installs a slot as an update does */
+                r = end_update(m, f, ret, reterr);
+                return r < 0 || *ret != OUTCOME_DONE
+                                       ? r
+                                       : m->slots->ops->in_place(m->slots, NULL, reterr);
+        }
         *ret = s && (!s->transaction || str_eq(f->boot.trial, s->id)) ? OUTCOME_DONE
                                                                       : OUTCOME_BEFORE;
         return 0;
@@ -134,6 +145,8 @@ static int end_abort(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {
         Slot *s = slot_find(f->slots, m->journal->from);
 
         *ret = OUTCOME_DONE;
+        if (m->slots->ops->in_place)
+                return m->slots->ops->in_place(m->slots, NULL, reterr);
         return s && s->transaction && !str_eq(f->boot.next, s->id)
                                ? transaction_condemn(m, s, "was aborted", reterr)
                                : 0;

@@ -64,13 +64,20 @@ static int add_step(Plan *p, Phase phase, uint64_t bytes, const char *fmt, ...) 
         return 0;
 }
 
+int plan_check_exclusive(const char *exclusive, Err **reterr) {
+        return *exclusive ? err_kind(reterr, ERR_BUSY, EBUSY,
+                                            "the file system is busy with '%s'; wait until it has "
+                                            "ended",
+                                            exclusive)
+                          : 0;
+}
+
 static int check_machine(const Facts *f, const char *exclusive, Err **reterr) {
         const Slot *booted = facts_booted(f);
+        int r = plan_check_exclusive(exclusive, reterr);
 
-        if (*exclusive)
-                return err_kind(reterr, ERR_BUSY, EBUSY,
-                                "the file system is busy with '%s'; wait until it has ended",
-                                exclusive);
+        if (r < 0)
+                return r;
         if (booted && booted->transaction)
                 return err_kind(reterr, ERR_TRANSACTION_OPEN, EBUSY,
                                 "transaction %s is open on the running system; end it with 'abctl "

@@ -52,6 +52,9 @@ typedef struct SpaceNeed {
  * unallocated space. */
 SpaceNeed plan_space(const FsSpace *space, uint64_t image_bytes, uint64_t min_free);
 
+/* ERR_BUSY where an exclusive operation of the file system runs; "" is none. */
+int plan_check_exclusive(const char *exclusive, Err **reterr);
+
 /* The number for a new slot: one more than every number that was ever used. */
 uint64_t plan_slot_number(const SlotList *slots, uint64_t last_slot);
 

@@ -60,6 +60,8 @@ static int lose_transaction(Machine *m, Slot *s, Err **reterr) {
 }
 
 static int end_transaction(Machine *m, const Facts *f, Slot *s, Err **reterr) {
+        if (m->slots->ops->in_place)
+                return 0; /* open: a reboot would have ended it */
         if (!s->booted)
                 return lose_transaction(m, s, reterr);
         if (facts_next(f) != s)

@@ -65,6 +65,11 @@ static int summarize(const Facts *f, json_object *history, Summary *ret) {
 
         if (!booted)
                 *ret = (Summary){"steady", str_printf("the running system is not in a slot")};
+        else if (booted->transaction && !booted->fallback)
+                *ret = (Summary){"updating", str_printf("transaction %s is open on the sprout of "
+                                                        "slot %s; the slot itself boots next, as "
+                                                        "it was",
+                                                             booted->transaction, booted->id)};
         else if (booted->transaction)
                 *ret = (Summary){"updating", str_printf("transaction %s is open on slot %s; slot "
                                                         "%s, the copy made before it, boots next",

@@ -4,6 +4,15 @@
 #include "os/file.h"
 #include "update/records.h"
 
+int slot_choose(Job *j, char **ret_id, char **ret_note, Err **reterr) {
+        const Slot *next = facts_next(&j->facts);
+        SlotBackend *slots = j->m->slots;
+
+        return slots->ops->target(slots, j->facts.slots,
+                        next && next != facts_booted(&j->facts) ? next->id : NULL, ret_id, ret_note,
+                        reterr);
+}
+
 int slot_bring(Job *j, const Slot *slot, int root_fd, Err **reterr) {
         BootBackend *boot = j->m->boot;
         _cleanup_(err_freep) Err *why = NULL;

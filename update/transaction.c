@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* In-place transactions: any tool changes the running slot while a copy of it, made before,
  * boots next. A power cut in the middle boots the copy; commit makes the changed slot the next
- * boot, on trial. The open transaction is a fact in the slot.conf of the running slot. */
+ * boot, on trial. The open transaction is a fact in the slot.conf of the running slot. Where
+ * versions are devices, update/transaction-sprout.c has them. */
+#include "update/transaction.h"
 #include "os/os-release.h"
 #include "update/jobs.h"
 #include "update/slot-steps.h"
@@ -112,8 +114,8 @@ int job_begin_in_place(Job *j, Err **reterr) {
         uint64_t number;
         int r = check_begin(j, reterr);
 
-        if (r < 0)
-                return r;
+        if (r < 0 || j->m->slots->ops->in_place)
+                return r < 0 ? r : sprout_begin(j, reterr);
         number = plan_slot_number(j->facts.slots, j->m->journal->last_slot);
         snprintf(t.id, sizeof(t.id), "t%" PRIu64, number);
         snprintf(t.slot, sizeof(t.slot), "%" PRIu64, number);
@@ -136,9 +138,8 @@ int job_begin_in_place(Job *j, Err **reterr) {
         return job_run(j, begin_steps, ARRAY_SIZE(begin_steps), &t, reterr);
 }
 
-/* What the changed system calls itself; where it still has the old name, the transaction tells
- * them apart. */
-static int new_version(Job *j, const Slot *booted, char **ret, Err **reterr) {
+int transaction_version(
+                Job *j, const Slot *booted, const char *transaction, char **ret, Err **reterr) {
         _cleanup_(freep) char *version = NULL;
         int r = os_release_version(j->m->root_fd, &version, reterr);
 
@@ -146,7 +147,7 @@ static int new_version(Job *j, const Slot *booted, char **ret, Err **reterr) {
                 return r;
         if (!version || str_eq(version, booted->version)) {
                 free(version);
-                version = str_printf("%s+%s", booted->version, booted->transaction);
+                version = str_printf("%s+%s", booted->version, transaction);
                 if (!version)
                         return err_new(reterr, ENOMEM, "out of memory");
         }
@@ -169,7 +170,7 @@ static int step_arm_changed(Job *j, void *context, Err **reterr) {
 
 int transaction_close(Job *j, Slot *s, Err **reterr) {
         _cleanup_(freep) char *version = NULL;
-        int r = new_version(j, s, &version, reterr);
+        int r = transaction_version(j, s, s->transaction, &version, reterr);
 
         if (r < 0)
                 return r;
@@ -211,6 +212,8 @@ int job_commit(Job *j, const char *transaction, Err **reterr) {
 
         if (r < 0 || !booted)
                 return r;
+        if (j->m->slots->ops->in_place)
+                return sprout_commit(j, booted, reterr);
         id = strdup(booted->id); /* the facts are read anew on the way */
         if (!id)
                 return err_new(reterr, ENOMEM, "out of memory");
@@ -265,6 +268,8 @@ int job_abort(Job *j, const char *transaction, Err **reterr) {
 
         if (r < 0 || !booted)
                 return r;
+        if (j->m->slots->ops->in_place)
+                return sprout_abort(j, booted, reterr);
         id = strdup(booted->id);
         if (!id)
                 return err_new(reterr, ENOMEM, "out of memory");

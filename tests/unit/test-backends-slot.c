@@ -94,7 +94,8 @@ static void slots_are_found(void **state _unused_) {
                         {.id = (char *) "3",
                                         .state = SLOT_GOOD,
                                         .blessed = 9,
-                                        .transaction = (char *) "t"},
+                                        .transaction = (char *) "t",
+                                        .fallback = (char *) "2"},
                         {.id = (char *) "4", .state = SLOT_STAGED}};
         SlotList l = {4, slots}, none = {0};
 
@@ -110,6 +111,8 @@ static void slots_are_found(void **state _unused_) {
         assert_null(slot_newest_good(&none, NULL));
         assert_false(slot_proven(&slots[2]));
         assert_false(slot_proven(&slots[3]));
+        slots[2].fallback = NULL; /* what is changed is not what boots */
+        assert_true(slot_proven(&slots[2]));
         assert_null(slot_list_free(NULL));
 }
 
