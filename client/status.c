@@ -159,7 +159,7 @@ static void device_row(json_object *slot, bool first) {
                         known ? format_bytes(size, ju64(slot, "device-size")) : "",
                         known ? ", " : "", kind, *depends ? " of " : "", depends,
                         *version ? "version " : "nothing", version, *reason ? ", " : "", reason);
-        if (ju64(slot, "to-merge") == 0)
+        if (ju64(slot, "to-merge") == 0 || !*depends)
                 return;
         format_bytes(left, ju64(slot, "to-merge"));
         if (jbool(slot, "booted") && str_eq(jstr(slot, "state"), "good"))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "os/file.h"
 
@@ -96,6 +98,18 @@ static int sync_parent(int dir_fd, const char *path) {
         return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/* After a rename of @fd to @path. FAT keeps size and place of a file in its name, and writes them with the
+ * file: a sync of the directory alone leaves an empty one behind (Linux 6.1, vfat_rename()). */
+static int sync_name(int dir_fd, const char *path, int fd) {
+        struct statfs st;
+
+        if (fstatfs(fd, &st) < 0)
+                return -errno;
+        if (st.f_type == MSDOS_SUPER_MAGIC)
+                return syncfs(fd) < 0 ? -errno : 0;
+        return sync_parent(dir_fd, path);
+}
+
 int file_write_at(int dir_fd, const char *path, const void *data, size_t size, Err **reterr) {
         _cleanup_(freep) char *draft = str_printf("%s.new", path);
         _cleanup_(fd_closep) int fd = -1;
@@ -118,7 +132,7 @@ int file_write_at(int dir_fd, const char *path, const void *data, size_t size, E
                 (void) unlinkat(dir_fd, draft, 0);
                 return err_sys(reterr, r, "write %s", path);
         }
-        r = sync_parent(dir_fd, path);
+        r = sync_name(dir_fd, path, fd);
         return r < 0 ? err_sys(reterr, r, "write %s: sync its directory", path) : 0;
 }
 

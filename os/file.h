@@ -20,7 +20,8 @@ int file_read_if_at(int dir_fd, const char *path, size_t max, char **ret, size_t
 
 /* Replaces @path by @size bytes of @data: a new file beside it, fsync, rename, fsync of the
  * directory. Repeatable. After a power cut the old or the new content is there, perhaps with a
- * file "<path>.new" beside it that the next write replaces. */
+ * file "<path>.new" beside it that the next write replaces; on FAT, which has no such rename, an empty
+ * file or none where the cut falls between rename and sync. */
 int file_write_at(int dir_fd, const char *path, const void *data, size_t size, Err **reterr);
 
 /* A directory for reading, as a descriptor of its own that takes every ioctl (not O_PATH).
