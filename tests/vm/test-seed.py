@@ -53,8 +53,28 @@ def cable(case):
     return said.strip().splitlines()[-1]
 
 
+def in_place(case):
+    """The running system is changed by hand: what was committed boots, what was not does not."""
+    case.up("1.0")
+    case.do("touch /etc/mine", code=1)
+    case.do("abctl begin --in-place")
+    case.do("touch /etc/mine")
+    case.guest.kill()
+    case.guest.start()
+    case.up("1.0")
+    case.do("test -e /etc/mine", code=1)
+    case.equal(case.status()["transaction"], "")
+    case.do("abctl begin --in-place")
+    case.do("sed -i 's/_ID=1.0/_ID=1.5/; s/_VERSION=1.0/_VERSION=1.5/' /etc/os-release && touch /etc/mine")
+    case.do("abctl commit")
+    case.reboot()
+    case.up("1.5")
+    case.blessed("1.5")
+    case.do("test -e /etc/mine && touch /etc/more")
+
+
 FLOWS = {"ping-pong": ping_pong, "update": flows.there_and_back, "sick": flows.sick,
-         "panic": flows.panic, "lost": flows.lost, "cable": cable,
+         "panic": flows.panic, "lost": flows.lost, "cable": cable, "in-place": in_place,
          "power-cuts": flows.power_cuts}
 CASES = {
     **rows("sd-boot-", "seed", "bls", FLOWS),
