@@ -106,6 +106,15 @@ def test_part_of_grub_cfg(case):
     case.update(it, "2.0")
 
 
+def test_commands_of_grub(case):
+    """It takes no commands but those of the modules that the documentation names."""
+    text = grubloader.script("0000-0000").replace("\\\n", " ")
+    own = re.findall(r"^function (\w+)", text, re.M)
+    words = set(re.findall(r"^ *(?:if )?([a-z_]+|\[)", text, re.M))
+    case.equal(words - {*own, "if", "else", "fi", "for", "do", "done", "function"},
+               {"[", "load_env", "save_env", "search", "set", "source"})
+
+
 def test_environment_of_grub(case):
     """A copy of the environment that is torn, empty or gone does not hold; the other one does."""
     case.grub()
