@@ -233,3 +233,35 @@ int device_list_read(Seed *s, DeviceList *ret, Err **reterr) {
         l = (DeviceList){0};
         return 0;
 }
+
+/* The kernel holds on to a device that was pulled, under the name that it had. */
+static const FsDevice *find_pulled(const FsDevices *fs) {
+        for (size_t i = 0; i < fs->n; i++)
+                if (fs->devices[i].missing)
+                        return &fs->devices[i];
+        return NULL;
+}
+
+int seed_lost(SlotBackend *b, const char *id, char **ret_text, Err **reterr) {
+        Seed *s = to_seed(b);
+        _cleanup_(device_list_done) DeviceList l = {0};
+        _cleanup_(fs_devices_done) FsDevices fs = {0};
+        const DeviceFacts *d;
+        const FsDevice *pulled;
+        int r = fs_devices(s->world->root_fd, &fs, reterr);
+
+        if (r >= 0)
+                r = device_list_read(s, &l, reterr);
+        if (r < 0)
+                return r;
+        pulled = find_pulled(&fs);
+        d = device_find(&l, id);
+        for (size_t i = 0; pulled && i < l.n && (!d || d->kind != DEVICE_MISSING); i++)
+                d = &l.devices[i];
+        if (!d || d->kind != DEVICE_MISSING)
+                return 0;
+        *ret_text = str_printf("device %s (%s%s%s) is gone; attach it, reboot, and try again",
+                        d->config->id, d->config->spec, pulled ? ", it was " : "",
+                        pulled ? pulled->path : "");
+        return *ret_text ? 1 : err_new(reterr, ENOMEM, "out of memory");
+}

@@ -96,7 +96,7 @@ static int describe_device(Seed *s, const DeviceList *l, const DeviceFacts *d, S
                 r = str_set(&slot->depends,
                                 seed && slot->state != SLOT_EMPTY ? seed->config->id : NULL);
         if (r >= 0)
-                r = str_set(&slot->device, d->block.path);
+                r = str_set(&slot->device, str_or(d->block.path, d->config->spec));
         if (r >= 0)
                 r = str_set(&slot->device_kind, device_kind_to_string(d->kind));
         if (r >= 0 && slot->state != SLOT_EMPTY && slot->state != SLOT_INCOMPLETE)

@@ -90,6 +90,7 @@ int seed_check_device(
 int seed_claim_device(SlotBackend *b, const char *id, const uint8_t *super, int *ret_fd,
                 uint64_t *ret_size, Err **reterr);
 int seed_open_device(SlotBackend *b, const char *id, Slot *ret, int *ret_root_fd, Err **reterr);
+int seed_lost(SlotBackend *b, const char *id, char **ret_text, Err **reterr);
 int seed_space(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr);
 
 /* Opens the layout of the file system that / is on, as it is now. */

@@ -107,6 +107,10 @@ typedef struct SlotOps {
          * it from booting again. 1 and a sentence where there was something, else 0. Durable. */
         int (*heal)(SlotBackend *b, char **ret_text, Err **reterr);
 
+        /* Why a job for slot @id had to fail: its device, or one that the running system needs, is not there any more. 1
+         * and a sentence with what to do, else 0. Changes nothing. */
+        int (*lost)(SlotBackend *b, const char *id, char **ret_text, Err **reterr);
+
         /* The device of slot @id for reading past every cache, and its bytes: sealed, so that nobody writes to it.
          * ERR_NOT_SEALED, ERR_BAD_DEVICE. */
         int (*read_device)(SlotBackend *b, const char *id, int *ret_fd, uint64_t *ret_size,

@@ -29,10 +29,17 @@ static const Column columns[COL_MAX] = {
                 [COL_KERNEL] = {"KERNEL", SCOLS_FL_TRUNC},
 };
 
+/* Where the device is not there, that says more than what follows from it. */
+static const char *slot_state(json_object *slot) {
+        const char *kind = jstr(slot, "device-kind");
+
+        return str_eq(kind, "missing") ? kind : jstr(slot, "state");
+}
+
 static Paint slot_paint(const char *state) {
         if (str_eq(state, "good"))
                 return PAINT_GREEN;
-        if (str_eq(state, "bad") || str_eq(state, "incomplete"))
+        if (str_eq(state, "bad") || str_eq(state, "incomplete") || str_eq(state, "missing"))
                 return PAINT_RED;
         if (str_eq(state, "trial") || str_eq(state, "staged"))
                 return PAINT_YELLOW;
@@ -77,7 +84,7 @@ static void slot_line(struct libscols_table *t, json_object *slot, size_t n) {
 
         table_cell(line, COL_SLOT, jstr(slot, "id"), PAINT_PLAIN);
         table_cell(line, COL_VERSION, *version ? version : "-", PAINT_PLAIN);
-        table_cell(line, COL_STATE, jstr(slot, "state"), slot_paint(jstr(slot, "state")));
+        table_cell(line, COL_STATE, slot_state(slot), slot_paint(slot_state(slot)));
         marks_cell(line, slot);
         if (n > COL_CREATED)
                 table_cell(line, COL_CREATED, format_when(when, ju64(slot, "created")),

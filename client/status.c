@@ -21,8 +21,15 @@ static const struct {
                 {"fallback", "an update did not hold, and an older slot runs", PAINT_RED},
 };
 
+/* Then nothing is known of it but why. */
+static bool is_unreadable(json_object *machine) {
+        return !*jstr(machine, "backend") && *jstr(machine, "reason");
+}
+
 static void headline(json_object *machine) {
-        const char *state = jstr(machine, "state"), *meaning = "";
+        const bool unreadable = is_unreadable(machine);
+        const char *state = unreadable ? "unknown" : jstr(machine, "state");
+        const char *meaning = unreadable ? "the machine cannot be read" : "";
         _cleanup_(freep) char *printable = str_printable(state);
         Paint colour = PAINT_RED;
 
@@ -151,9 +158,15 @@ static void device_row(json_object *slot, bool first) {
                    *kind = jstr(slot, "device-kind"), *reason = jstr(slot, "reason");
         json_object *devices = jarray(slot, "devices");
         bool known = devices && json_object_array_length(devices) > 0;
+        bool missing = str_eq(kind, "missing");
         char size[16], left[16];
 
-        row(first ? "Devices" : "", PAINT_PLAIN, "%s %s%s%s%s%s%s%s: %s%s%s%s", jstr(slot, "id"),
+        if (missing && !*version) {
+                row(first ? "Devices" : "", PAINT_RED, "%s %s", jstr(slot, "id"), reason);
+                return;
+        }
+        row(first ? "Devices" : "", missing ? PAINT_RED : PAINT_PLAIN,
+                        "%s %s%s%s%s%s%s%s: %s%s%s%s", jstr(slot, "id"),
                         known ? json_object_get_string(json_object_array_get_idx(devices, 0)) : "",
                         known ? ", " : "",
                         known ? format_bytes(size, ju64(slot, "device-size")) : "",
@@ -203,6 +216,10 @@ int show_status(Client *c, json_object *machine, size_t older, Err **reterr) {
         else if (!c->opt.quiet) {
                 term_page(c);
                 headline(machine);
+                if (is_unreadable(machine)) {
+                        problem_rows(machine);
+                        return EXIT_DONE;
+                }
                 boot_rows(machine, slots);
                 job_rows(jobs);
                 trust_rows(machine);

@@ -46,17 +46,23 @@ int toplevel_open_device(const char *device, bool read_only, int *ret, Err **ret
 /* The path of a device of the file system itself: a seed below it would be another one. */
 static int find_device(int root_fd, char **ret, Err **reterr) {
         _cleanup_(fs_devices_done) FsDevices l = {0};
+        const char *gone = NULL;
         int r = fs_devices(root_fd, &l, reterr);
 
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < l.n; i++)
+        for (size_t i = 0; i < l.n; i++) {
                 if (!l.devices[i].seed && !l.devices[i].missing) {
                         *ret = MOVE(l.devices[i].path);
                         return 0;
                 }
-        return err_new(reterr, ENODEV,
-                        "find the device of the root file system: none of its devices is in /dev");
+                if (!l.devices[i].seed)
+                        gone = l.devices[i].path;
+        }
+        return err_kind(reterr, ERR_BAD_DEVICE, ENODEV,
+                        "device %s, which the running system writes to, is gone; attach it, and "
+                        "reboot",
+                        gone && *gone ? gone : "?");
 }
 
 int toplevel_open(int root_fd, bool read_only, int *ret, Err **reterr) {

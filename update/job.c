@@ -118,14 +118,30 @@ static int undo(Job *j, const Step *steps, size_t n, void *context, Err **reterr
 
 /* The machine is as before, or else the journal keeps saying where the job stopped. */
 static void take_back(Job *j, const Step *steps, size_t n, void *context, int status, Err **err) {
-        _cleanup_(err_freep) Err *why = NULL;
+        _cleanup_(err_freep) Err *why = NULL, *failed = NULL;
 
-        if (undo(j, steps, n, context, &why) < 0)
-                (void) err_add(err, status, "not taken back yet (%s), recovery will do that",
-                                err_text(why));
-        else if (j->recorded)
+        if (undo(j, steps, n, context, &why) < 0) {
+                failed = MOVE(*err);
+                (void) err_kind(err, err_kind_of(failed), status,
+                                "%s. Not taken back yet (%s): recovery will do that",
+                                err_text(failed), err_text(why));
+        } else if (j->recorded)
                 (void) close_journal(
                                 j, status, err_kind_name(err_kind_of(*err)), err_text(*err), NULL);
+}
+
+/* Whatever failed, where a device is gone that is why; what was seen of it stays behind that. */
+static void blame_device(Job *j, int r, Err **err) {
+        SlotBackend *slots = j->m->slots;
+        _cleanup_(freep) char *text = NULL;
+        _cleanup_(err_freep) Err *seen = NULL;
+
+        if (r == -ECANCELED || !slots->ops->lost ||
+                        slots->ops->lost(slots, str_or(j->slot, ""), &text, NULL) <= 0)
+                return;
+        seen = MOVE(*err);
+        (void) err_kind(err, ERR_BAD_DEVICE, r, "%s (%s: %s)", text, phase_to_string(j->phase),
+                        err_text(seen));
 }
 
 static int run_step(Job *j, const Step *step, void *context, Err **reterr) {
@@ -163,6 +179,7 @@ int job_run(Job *j, const Step *steps, size_t n, void *context, Err **reterr) {
                 return 0;
         }
 
+        blame_device(j, r, &err);
         take_back(j, steps, i, context, r, &err);
         if (reterr) {
                 err_free(*reterr);

@@ -417,6 +417,55 @@ def test_broken_block_in_the_seed(case):
     case.equal(it.part_hash("a"), seed)
 
 
+def own_dev(case, it):
+    """Until umount, the machine has a /dev of its own, from which a device can be taken away."""
+    nodes = ["null", "zero", "random", "urandom",
+             *(os.path.basename(device(it, name)) for name in ("a", "b", "boot"))]
+    done = it.run("sh", "-ec", f"mkdir {case.tmp}/dev; mount -t tmpfs tmpfs {case.tmp}/dev; cd {case.tmp}/dev;"
+                  f" for node in {' '.join(nodes)}; do cp -a /dev/$node .; done;"
+                  " mkdir shm; mount --rbind /dev/shm shm; mount --make-rprivate shm; mount --rbind . /dev")
+    case.equal(done.code, 0, done)
+
+
+def test_sprout_goes_away(case):
+    """The device that is written to goes away: the update, and all that is asked later, say so."""
+    it = case.pair()
+    seed, path = it.part_hash("a"), device(it, "b")
+    image = case.image(it, "2.0", change="head -c 8000000 /dev/urandom >usr/big")
+    own_dev(case, it)
+    half = os.path.getsize(image) // 2
+    with it.popen("sh", "-c", f"head -c {half} {image}; until [ -e {case.tmp}/go ]; do sleep 0.1; done;"
+                  f" tail -c +{half + 1} {image}", stdout=subprocess.PIPE) as feeder:
+        with it.popen("abctl", "update", "-", stdin=feeder.stdout, stderr=subprocess.PIPE,
+                      text=True) as update:
+            feeder.stdout.close()
+            case.wait("the phase write", lambda: case.phase(it) == "write")
+            it.run("rm", path)
+            with open(f"{case.tmp}/go", "w", encoding="ascii"):
+                pass
+            said = update.communicate()[1]
+    case.equal(update.returncode, 1, said)
+    case.check(f"device b (PARTLABEL=os-b, it was {path}) is gone; attach it, reboot, and try again"
+               in said, said)
+    slot = case.slot(it, "b")
+    case.equal((slot["device-kind"], slot["devices"]), ("missing", ["PARTLABEL=os-b"]))
+    for verb in ("list", "status"):
+        rows = [line.split() for line in case.abctl(it, verb).out.splitlines()]
+        case.check(["b", "-", "missing"] in [row[:3] for row in rows], rows)
+    gone = f"device {path}, which the running system writes to, is gone; attach it, and reboot"
+    case.check(gone in case.refused(it, "check", error="BadDevice").err)
+    status = case.abctl(it, "status").out
+    case.check(gone in status and "cannot be read" in status and "proven" not in status, status)
+    it.run("sh", "-c", f"umount -l /dev; umount -l {case.tmp}/dev")
+    it.reboot()
+    case.runs(it, "1.0", "a")
+    case.equal(case.abctl(it, "--json=short", "history").data[0]["error"], "BadDevice")
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
 def test_seed_missing_at_boot(case):
     """Without its seed a sprout does not boot, and nothing is lost; with it all goes on."""
     it = case.pair(size=1280 << 20)
