@@ -31,8 +31,14 @@ static const Option job_options[] = {OPT_PROGRESS, {0}};
 static const Option reboot_options[] = {OPT_REBOOT, OPT_EXIT, OPT_PROGRESS, {0}};
 static const Option mark_options[] = {OPT_REASON, OPT_PROGRESS, {0}};
 static const Option begin_options[] = {
-                OPT(0, "in-place", in_place,
-                                "Change the running system; a copy is kept to go back to"),
+                OPT(0, "in-place", in_place, "Change the running system; the way back is kept"),
+                OPT_PROGRESS,
+                {0},
+};
+static const Option run_options[] = {
+                OPT(0, "in-place", in_place, "Change the running system; the way back is kept"),
+                OPT_REBOOT,
+                OPT_EXIT,
                 OPT_PROGRESS,
                 {0},
 };
@@ -110,8 +116,11 @@ static const Verb verbs[] = {
                                 verb_pin, offline_pin},
                 {NULL, "unpin", "SLOT...", "Let slots grow old again", 1, -1, job_options,
                                 verb_unpin, offline_unpin},
-                {"Transactions", "begin", "", "Open a new slot for a package manager", 0, 0,
-                                begin_options, verb_begin, offline_begin},
+                {"Transactions", "run", "-- COMMAND...",
+                                "Begin, run a command, commit; abort where it fails", 1, -1,
+                                run_options, verb_run, NULL},
+                {NULL, "begin", "", "Open a new slot for a package manager", 0, 0, begin_options,
+                                verb_begin, offline_begin},
                 {NULL, "commit", "[TRANSACTION]", "Close it, and boot it next", 0, 1,
                                 reboot_options, verb_commit, offline_commit},
                 {NULL, "abort", "[TRANSACTION]", "Drop it", 0, 1, job_options, verb_abort,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* client/transaction.c - a slot that is open for a package manager, from begin to commit or abort. */
 #include "base/log.h"
+#include "client/command.h"
 #include "client/facts.h"
 #include "client/job.h"
 #include "client/out.h"
@@ -39,20 +40,11 @@ int show_transaction(Client *c, const char *transaction, const char *slot, Err *
         return EXIT_DONE;
 }
 
-static int show_begun(Client *c, sd_bus_message *reply, Err **reterr) {
-        _cleanup_(freep) char *slot = NULL;
-        const char *transaction, *path;
-        int r = sd_bus_message_read(reply, "so", &transaction, &path);
-
-        if (r < 0)
-                return bus_broken(r, reterr);
-        slot = facts_slot_id(path);
-        return slot ? show_transaction(c, transaction, slot, reterr) : bus_broken(-ENOMEM, reterr);
-}
-
-int verb_begin(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+/* Both new strings. */
+static int begin(Client *c, char **ret_transaction, char **ret_slot, Err **reterr) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_(job_end_done) JobEnd end = {0};
+        const char *transaction, *path;
         int r = bus_method(c, "Begin", &m, reterr);
 
         if (r < 0)
@@ -66,7 +58,19 @@ int verb_begin(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr
         r = job_run(c, m, /* download= */ NULL, &end, reterr);
         if (r < 0)
                 return r;
-        return end.reply ? show_begun(c, end.reply, reterr) : bus_broken(-EBADMSG, reterr);
+        r = end.reply ? sd_bus_message_read(end.reply, "so", &transaction, &path) : -EBADMSG;
+        if (r < 0)
+                return bus_broken(r, reterr);
+        *ret_transaction = strdup(transaction);
+        *ret_slot = facts_slot_id(path);
+        return *ret_transaction && *ret_slot ? 0 : bus_broken(-ENOMEM, reterr);
+}
+
+int verb_begin(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
+        _cleanup_(freep) char *transaction = NULL, *slot = NULL;
+        int r = begin(c, &transaction, &slot, reterr);
+
+        return r < 0 ? r : show_transaction(c, transaction, slot, reterr);
 }
 
 /* The one that the person named, or the one that is open. New string. */
@@ -86,28 +90,56 @@ static int find_transaction(Client *c, int argc, char *argv[], char **ret, Err *
         return *ret ? 0 : bus_broken(-ENOMEM, reterr);
 }
 
-int verb_commit(Client *c, int argc, char *argv[], Err **reterr) {
+static int commit(Client *c, const char *transaction, Err **reterr) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        _cleanup_(freep) char *transaction = NULL;
-        int r = find_transaction(c, argc, argv, &transaction, reterr);
+        int r = bus_method(c, "Commit", &m, reterr);
 
-        if (r >= 0)
-                r = bus_method(c, "Commit", &m, reterr);
         if (r < 0)
                 return r;
         r = sd_bus_message_append(m, "sa{sv}", transaction, 0);
         return r < 0 ? bus_broken(r, reterr) : job_verb(c, m, /* download= */ NULL, reterr);
 }
 
-int verb_abort(Client *c, int argc, char *argv[], Err **reterr) {
+static int give_up(Client *c, const char *transaction, Err **reterr) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
-        _cleanup_(freep) char *transaction = NULL;
-        int r = find_transaction(c, argc, argv, &transaction, reterr);
+        int r = bus_method(c, "Abort", &m, reterr);
 
-        if (r >= 0)
-                r = bus_method(c, "Abort", &m, reterr);
         if (r < 0)
                 return r;
         r = sd_bus_message_append(m, "s", transaction);
         return r < 0 ? bus_broken(r, reterr) : job_verb(c, m, /* download= */ NULL, reterr);
+}
+
+int verb_commit(Client *c, int argc, char *argv[], Err **reterr) {
+        _cleanup_(freep) char *transaction = NULL;
+        int r = find_transaction(c, argc, argv, &transaction, reterr);
+
+        return r < 0 ? r : commit(c, transaction, reterr);
+}
+
+int verb_abort(Client *c, int argc, char *argv[], Err **reterr) {
+        _cleanup_(freep) char *transaction = NULL;
+        int r = find_transaction(c, argc, argv, &transaction, reterr);
+
+        return r < 0 ? r : give_up(c, transaction, reterr);
+}
+
+int verb_run(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+        _cleanup_(freep) char *transaction = NULL, *slot = NULL;
+        _cleanup_(err_freep) Err *why = NULL;
+        int r = command_find(argv[0], reterr);
+
+        if (r >= 0)
+                r = begin(c, &transaction, &slot, reterr);
+        if (r < 0)
+                return r;
+        open_mounts(c);
+        r = command_run(argv, &why);
+        if (r >= 0)
+                return commit(c, transaction, reterr);
+        if (give_up(c, transaction, reterr) < 0)
+                return err_add(reterr, r, "%s; abort transaction %s", err_text(why), transaction);
+        if (reterr)
+                *reterr = MOVE(why);
+        return r;
 }

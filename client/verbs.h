@@ -27,6 +27,7 @@ int verb_device(Client *c, int argc, char *argv[], Err **reterr);
 int verb_begin(Client *c, int argc, char *argv[], Err **reterr);
 int verb_commit(Client *c, int argc, char *argv[], Err **reterr);
 int verb_abort(Client *c, int argc, char *argv[], Err **reterr);
+int verb_run(Client *c, int argc, char *argv[], Err **reterr);
 
 /* jobs.c, monitor.c */
 int verb_jobs(Client *c, int argc, char *argv[], Err **reterr);

@@ -191,6 +191,39 @@ def case_transactions(world):
         assert "No transaction is open" in err and "abctl begin" in err
 
 
+def case_run(world):
+    world.fake("--step=0")
+    run = ["run", "--in-place", "--"]
+    out, _ = world.abctl(*run, "sh", "-c", "echo from inside; exit 0")
+    assert "from inside" in out
+    assert world.calls() == ["Begin", "  in-place=yes", "Commit", "  '4'", "end done"]
+    for script, said in (("exit 7", "sh ended with status 7"),
+                         ("kill -9 $$", "sh was killed by signal 9")):
+        before = len(world.calls())
+        _, err = world.abctl(*run, "sh", "-c", script, expect=1)
+        assert said in err, err
+        assert world.calls()[before:] == ["Begin", "  in-place=yes", "Abort", "  '4'", "end done"]
+    before = len(world.calls())
+    for nothing in ("no-such-program", "/no/such/program", "/etc/passwd"):
+        assert "Nothing was changed" in world.abctl(*run, nothing, expect=2)[1]
+    world.abctl(*run, expect=2)
+    assert len(world.calls()) == before
+    # it is as if we were not there: no signal is blocked or ignored
+    out, _ = world.abctl(*run, "grep", "-E", "Sig(Blk|Ign)", "/proc/self/status")
+    assert [line.split()[1] for line in out.splitlines() if line[:3] == "Sig"] == ["0" * 16] * 2, out
+
+
+def case_run_and_ctrl_c(world):
+    world.fake("--step=0")
+    t = Terminal(world, "run", "--in-place", "--", "sh", "-c",
+                 "trap 'echo caught; exit 3' INT; echo waiting; while sleep 0.1; do :; done")
+    t.until("waiting")
+    t.press_ctrl_c()
+    text = t.finish(expect=1)
+    assert "caught" in text and "sh ended with status 3" in text, text
+    assert world.calls()[-3:] == ["Abort", "  '4'", "end done"]
+
+
 def case_reboot(world):
     tools = world.path / "tools"
     tools.mkdir()

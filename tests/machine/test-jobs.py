@@ -220,6 +220,18 @@ def test_transaction(case):
     case.abctl(it, "mark", "good", code=harness.ANY)
 
 
+def test_transaction_around_a_command(case):
+    """run --in-place -- COMMAND: committed where it ends well, aborted where it does not."""
+    it = case.machine()
+    change = f"echo mine >{it.root}/etc/mine"
+    case.abctl(it, "run", "--in-place", "--", "sh", "-c", f"{change}; exit 4", code=1)
+    it.reboot()
+    case.check(it.run("cat", f"{it.root}/etc/mine").code != 0)
+    case.abctl(it, "run", "--in-place", "--", "sh", "-c", change)
+    it.reboot()
+    case.equal(it.run("cat", f"{it.root}/etc/mine").out, "mine\n")
+
+
 def test_transaction_aborted(case):
     """begin --in-place, change the running system, abort: the next boot is as it was before."""
     it = case.machine()
