@@ -17,7 +17,7 @@ OPTIONS = re.compile(r"^  (?:-(\w),?)? *(?:--([\w-]+))?(?:=\S+)? {2,}\S", re.M)
 def verbs(world):
     """The verbs that the help lists."""
     found = listed(world.abctl("--help")[0].split("status.\n")[1])
-    assert len(found) == 22 and len(set(found)) == 22, found
+    assert len(found) == 23 and len(set(found)) == 23, found
     return found
 
 
