@@ -191,6 +191,25 @@ def test_restore_of_what_nobody_vouches_for(case):
     case.equal(it.part_hash("a"), before)
 
 
+def test_offline(case):
+    """Without bus and daemon: given away, taken back, and refused for the same reasons."""
+    it = case.pair(size=1280 << 20)
+    seed, path = it.part_hash("a"), f"{case.tmp}/1.0.img"
+    offline = f"--root={it.root}"
+    case.merged(it, "2.0", change=CHANGE)
+    it.reboot(daemon="none")
+    case.abctl(it, offline, "device", "export", "a", "-o", path)
+    case.equal(content(path), plain_hash(it, "a"))
+    case.refused(it, offline, "device", "export", "c", "-o", f"{path}.2", error="UnknownSlot")
+    case.refused(it, offline, "device", "restore", path, "b", error="SlotInUse")
+    case.equal(it.part_hash("a"), seed)
+    case.abctl(it, offline, "device", "restore", path, "a")
+    case.equal(it.part_hash("a"), seed)
+    case.abctl(it, offline, "rollback", "a")
+    it.reboot()
+    case.runs(it, "1.0", "a")
+
+
 def killed_at(number):
     """The command that kills a worker when it writes record @number of its journal, before it."""
     return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",

@@ -202,6 +202,29 @@ def test_small_spare(case):
     case.equal((it.part_hash("a"), it.part_hash("b")), (seed, spare))
 
 
+def test_new_spare(case):
+    """Between two updates the old device is taken out, and a new and larger one put in its place."""
+    it = case.pair(size=1280 << 20)
+    case.merged(it, "2.0", base="1.0", change=CHANGE)
+    it.reboot()
+    case.merged(it, "3.0", base="2.0", change=CHANGE)
+    it.shutdown()
+    offset, size = disk.regions(it.spec)["b"]
+    it._write("machine.json", {**it.spec, "sizes": {"b": size + (256 << 20)}})
+    os.truncate(f"{it.folder}/disk.img", offset)
+    os.truncate(f"{it.folder}/disk.img", offset + size + (256 << 20))
+    it.boot()
+    case.runs(it, "3.0", "a")
+    seed = it.part_hash("a")  # sealed by this boot
+    case.equal((case.slot(it, "b")["state"], case.device_kind(it, "b")), ("empty", "spare"))
+    case.refused(it, "rollback", "b", error=harness.ANY_ERROR, code=harness.ANY)
+    case.merged(it, "4.0", base="3.0", change=CHANGE)
+    case.equal(it.part_hash("a"), seed)
+    it.reboot()
+    case.runs(it, "4.0", "b")
+    case.equal(case.slot(it, "b")["device-size"], size + (256 << 20))
+
+
 def test_kernel_that_damages_seeds(case):
     """An old kernel is refused by its version."""
     it = case.pair(boot={"release": "5.10.0-30-amd64"})
