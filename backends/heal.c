@@ -8,8 +8,9 @@
 
 /* A label, a flag set again: each is one transaction. Space that one frees is not written to before the
  * next; somebody who has used the device as a file system of its own has needed more than these, and
- * would lose what was written. */
-enum { TRANSACTIONS_MAX = 3 };
+ * would lose what was written. While the sprout runs nothing can be mounted to see whether it still
+ * can be: then one, which writes to nothing that was in use before it. */
+enum { TRANSACTIONS_MAX = 3, TRANSACTIONS_RUNNING = 1 };
 
 static bool mounts(const char *device) {
         int fd = -1, r = toplevel_open_device(device, /* read_only= */ true, &fd, NULL);
@@ -37,7 +38,9 @@ static bool both_mount(const char *device, const char *seed) {
         return mounts(seed) && sprout_mounts(device, seed);
 }
 
-static int find_seed(const char *device, const BtrfsSuper *seed, char **ret, Err **reterr) {
+/* @below: the only one that it may be, 0 where any may. */
+static int find_seed(
+                const char *device, const BtrfsSuper *seed, dev_t below, char **ret, Err **reterr) {
         _cleanup_(freep) char *path = NULL, *twin = NULL;
         struct stat st;
         int r;
@@ -53,6 +56,8 @@ static int find_seed(const char *device, const BtrfsSuper *seed, char **ret, Err
         if (r > 0)
                 return err_new(reterr, ENOTUNIQ, "%s and %s say that they are the same device",
                                 path, twin);
+        if (r >= 0 && below && st.st_rdev != below)
+                return err_new(reterr, EUCLEAN, "%s is not the device that it runs on", path);
         *ret = MOVE(path);
         return r;
 }
@@ -61,14 +66,34 @@ static bool same(const SuperCopies *a, const SuperCopies *b) {
         return a->n == b->n && memcmp(a->blocks, b->blocks, a->n * SUPER_SIZE) == 0;
 }
 
-static bool may_go_back(const BtrfsSuper *now, const BtrfsSuper *then) {
-        return now->seed && memcmp(now->device_uuid, then->device_uuid, 16) == 0 &&
-               now->generation > then->generation &&
-               now->generation - then->generation <= TRANSACTIONS_MAX;
+/* While the sprout runs nobody else can mount the seed, whatever its flag says now. */
+static bool may_go_back(const BtrfsSuper *now, const BtrfsSuper *then, bool running) {
+        uint64_t most = running ? TRANSACTIONS_RUNNING : TRANSACTIONS_MAX;
+
+        return (now->seed || running) && memcmp(now->device_uuid, then->device_uuid, 16) == 0 &&
+               now->generation >= then->generation && now->generation - then->generation <= most;
 }
 
-static int put_back(const char *device, const char *seed, const SuperCopies *then, char **ret_text,
-                Err **reterr) {
+/* The one place where superblocks of a seed are written back. A cut leaves each copy old or new, both
+ * valid, and the next call goes on with what is not back yet. A cut between the write and the look
+ * at what it did leaves the saved ones: where more than one transaction lay between, neither the
+ * sprout nor the seed may mount then. */
+static int write_back(const char *device, const char *seed, const SuperCopies *now,
+                const SuperCopies *then, bool running, Err **reterr) {
+        int r = super_copies_write(seed, then, reterr);
+
+        if (r < 0 || running || both_mount(device, seed))
+                return r;
+        r = super_copies_write(seed, now, reterr);
+        return r < 0 ? r
+                     : err_new(reterr, EIO,
+                                       "the superblocks of %s were changed by somebody, and to put "
+                                       "them back does not help",
+                                       seed);
+}
+
+static int put_back(const char *device, const char *seed, const SuperCopies *then, bool running,
+                char **ret_text, Err **reterr) {
         SuperCopies now;
         BtrfsSuper a, b;
         int r = super_copies_read(seed, &now, reterr);
@@ -78,30 +103,22 @@ static int put_back(const char *device, const char *seed, const SuperCopies *the
         r = super_parse(now.blocks[0], &a, reterr);
         if (r >= 0)
                 r = super_parse(then->blocks[0], &b, reterr);
-        if (r < 0 || sprout_mounts(device, seed))
+        if (r < 0 || (!running && sprout_mounts(device, seed)))
                 return r;
-        if (!may_go_back(&a, &b))
+        if (!may_go_back(&a, &b, running))
                 return err_new(reterr, EUCLEAN,
-                                "%s was changed by somebody, too much to take it back", seed);
-        r = super_copies_write(seed, then, reterr);
+                                "%s was changed by somebody, too much to take it back%s", seed,
+                                running ? " while the system runs" : "");
+        r = write_back(device, seed, &now, then, running, reterr);
         if (r < 0)
                 return r;
-        if (!both_mount(device, seed)) {
-                r = super_copies_write(seed, &now, reterr);
-                return r < 0 ? r
-                             : err_new(reterr, EIO,
-                                               "the superblocks of %s were changed by somebody, "
-                                               "and "
-                                               "to put them back does not help",
-                                               seed);
-        }
         *ret_text = str_printf("the superblocks of %s were changed by somebody, and the system "
-                               "would not have booted: they are as before",
-                        seed);
+                               "would not have booted%s: they are as before",
+                        seed, running ? " again" : "");
         return *ret_text ? 0 : err_new(reterr, ENOMEM, "out of memory");
 }
 
-int sprout_heal(const char *device, char **ret_text, Err **reterr) {
+int sprout_heal(const char *device, dev_t running_on, char **ret_text, Err **reterr) {
         _cleanup_(freep) char *seed = NULL;
         SuperCopies then;
         BtrfsSuper super, below;
@@ -114,8 +131,8 @@ int sprout_heal(const char *device, char **ret_text, Err **reterr) {
                         super_parse(then.blocks[0], &below, NULL) < 0 ||
                         memcmp(below.fsid, super.fsid, 16) == 0)
                 return 0;
-        r = find_seed(device, &below, &seed, reterr);
+        r = find_seed(device, &below, running_on, &seed, reterr);
         if (r >= 0)
-                r = put_back(device, seed, &then, ret_text, reterr);
+                r = put_back(device, seed, &then, running_on != 0, ret_text, reterr);
         return r < 0 ? err_add(reterr, r, "sprout %s", device) : 1;
 }

@@ -4,6 +4,7 @@
  * seed. Inside the sprout it lies as a slot in the layout lies in any file system. */
 #include <fcntl.h>
 
+#include "backends/heal.h"
 #include "backends/seed.h"
 #include "os/boot-partition.h"
 #include "os/file.h"
@@ -214,31 +215,14 @@ static int seed_clean(SlotBackend *b, unsigned *ret_count, Err **reterr) {
         return r < 0 ? r : 0;
 }
 
-/* A sprout is mountable only while its seed's superblock is as it was: even a new label on the seed
- * ends that. The kernel does not write there, and while the sprout runs nobody else can mount the
- * seed, so its trees are still those that the saved copies lead to. */
 static int seed_heal(SlotBackend *b, char **ret_text, Err **reterr) {
-        Seed *s = to_seed(b);
         _cleanup_(device_list_done) DeviceList l = {0};
-        _cleanup_(freep) char *name = NULL;
-        int r = device_list_read(s, &l, reterr);
+        int r = device_list_read(to_seed(b), &l, reterr);
 
         if (r < 0 || !l.sprout || !l.seed)
                 return r;
-        name = str_printf("supers-%s", l.seed->config->id);
-        if (!name)
-                return err_new(reterr, ENOMEM, "out of memory");
-        /* without copies there is nothing to compare with, and nothing to do */
-        if (super_unchanged(l.seed->block.path, s->state_fd, name, NULL) != 0)
-                return 0;
-        r = super_restore(l.seed->block.path, s->state_fd, name, reterr);
-        if (r < 0)
-                return r;
-        *ret_text = str_printf(
-                        "the superblocks of device %s (%s) were changed by somebody, and the "
-                        "system would not have booted again: they are as before",
-                        l.seed->config->id, l.seed->block.path);
-        return *ret_text ? 1 : err_new(reterr, ENOMEM, "out of memory");
+        r = sprout_heal(l.sprout->block.path, l.seed->block.number, ret_text, reterr);
+        return r < 0 ? r : *ret_text != NULL;
 }
 
 static int seed_reclaim(SlotBackend *b, uint64_t usec, Err **reterr) {

@@ -57,7 +57,8 @@ int main(int argc, char *argv[]) {
         if (!device || optind < argc)
                 return usage(stderr, 2);
 
-        r = seal ? seed_seal(device, &text, &err) : sprout_heal(device, &text, &err);
+        r = seal ? seed_seal(device, &text, &err)
+                 : sprout_heal(device, /* running_on= */ 0, &text, &err);
         if (!seal && r == 0)
                 (void) default_subvolume_count(device, &text, &err);
         if (err)

@@ -177,17 +177,6 @@ int super_save(const char *device, int dir_fd, const char *name, Err **reterr) {
         return r < 0 ? err_add(reterr, r, "save the superblocks of %s", device) : 0;
 }
 
-int super_unchanged(const char *device, int dir_fd, const char *name, Err **reterr) {
-        _cleanup_(freep) char *saved = NULL;
-        SuperCopies c;
-        size_t size = 0;
-        int r = super_copies_read(device, &c, reterr);
-
-        if (r >= 0)
-                r = file_read_at(dir_fd, name, sizeof(c.blocks), &saved, &size, reterr);
-        return r < 0 ? r : size == c.n * SUPER_SIZE && memcmp(saved, c.blocks, size) == 0;
-}
-
 /* Which copy it is; COPIES where it is none. */
 static unsigned which_copy(Block *b) {
         unsigned copy = 0;
@@ -222,21 +211,6 @@ int super_copies_write(const char *device, const SuperCopies *c, Err **reterr) {
         if (r >= 0 && fdatasync(fd) < 0)
                 r = err_sys(reterr, errno, "write");
         return r < 0 ? err_add(reterr, r, "restore the superblocks of %s", device) : 0;
-}
-
-int super_restore(const char *device, int dir_fd, const char *name, Err **reterr) {
-        _cleanup_(freep) char *saved = NULL;
-        SuperCopies c = {0};
-        size_t size = 0;
-        int r = file_read_at(dir_fd, name, sizeof(c.blocks), &saved, &size, reterr);
-
-        if (r < 0)
-                return err_add(reterr, r, "restore the superblocks of %s", device);
-        if (size == 0 || size % SUPER_SIZE != 0)
-                return err_new(reterr, EBADMSG, "%s is not what was saved", name);
-        memcpy(c.blocks, saved, size);
-        c.n = size / SUPER_SIZE;
-        return super_copies_write(device, &c, reterr);
 }
 
 int super_stash(const char *device, const SuperCopies *c, Err **reterr) {

@@ -54,13 +54,6 @@ int super_stash_read(const char *device, SuperCopies *ret, Err **reterr);
 /* All valid copies of the device's superblock as one file below @dir_fd. Durable. */
 int super_save(const char *device, int dir_fd, const char *name, Err **reterr);
 
-/* 1 where the device's superblocks are as they were saved, 0 where they differ. */
-int super_unchanged(const char *device, int dir_fd, const char *name, Err **reterr);
-
-/* Writes the saved copies back. -EBADMSG where they are of another file system than the one on the
- * device. Durable; a power cut leaves every copy old or new, each of them valid. */
-int super_restore(const char *device, int dir_fd, const char *name, Err **reterr);
-
 /* Sets or clears the seed flag in every copy. The generation stays, so sprouts stay mountable once
  * it is set again. -EBUSY while the device is in use or a log waits, -EOPNOTSUPP for other checksums
  * than CRC-32C. Durable. */

@@ -89,6 +89,17 @@ static int check_slots(const Facts *f, FindingList *l) {
         return r;
 }
 
+/* Recovery has put right what can be. */
+static int check_devices(Machine *m, FindingList *l) {
+        _cleanup_(freep) char *text = NULL;
+        _cleanup_(err_freep) Err *why = NULL;
+
+        if (!m->slots->ops->heal || m->slots->ops->heal(m->slots, &text, &why) >= 0)
+                return 0;
+        return add(l, "error", "devices", "'abctl merge' before the next reboot", "%s",
+                        err_text(why));
+}
+
 static int check_space(Machine *m, FindingList *l) {
         _cleanup_(freep) char *exclusive = NULL;
         FsSpace space;
@@ -150,6 +161,8 @@ int machine_check(Machine *m, const Facts *f, FindingList *ret, Err **reterr) {
                 r = check_boot(f, &l);
         if (r >= 0)
                 r = check_slots(f, &l);
+        if (r >= 0)
+                r = check_devices(m, &l);
         if (r >= 0)
                 r = check_space(m, &l);
         if (r >= 0)

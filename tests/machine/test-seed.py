@@ -596,6 +596,44 @@ def test_labels_on_the_seed(case):
     on_device(it, "a", "sh", "-ec", "m=$(mktemp -d); mount -o ro $0 $m; umount $m; rmdir $m")
 
 
+def test_labels_on_the_seed_in_use(case):
+    """Written to more than once under the running system: a worker tells it, and leaves it alone."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    for number in range(2):
+        disk.run("btrfs", "filesystem", "label", device(it, "a"), f"other{number}")
+    changed = superblocks(it, "a")
+    found = case.abctl(it, "--json=short", "check", code=harness.ANY).data
+    case.check(any("too much to take it back" in f["problem"] for f in found), found)
+    case.check(superblocks(it, "a") == changed, "it was written to without a look at what it does")
+    events = case.abctl(it, "--json=short", "history").data
+    case.check(not any(e["type"] == "repair" for e in events), events)
+    case.abctl(it, "merge")
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.check(superblocks(it, "a") == changed, "a merge has written to it")
+
+
+def test_seed_of_two_sprouts(case):
+    """What goes back is what the running sprout was built on, not what was kept last."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    seed, saved = superblocks(it, "a"), f"{it.root}/efi/abupdate/state/supers-a"
+    it.shutdown()
+    on_device(it, "a", "sh", "-c", "btrfs filesystem label $0 other")
+    later = superblocks(it, "a")
+    it.boot()
+    case.check(superblocks(it, "a") == seed, "the initrd has not put it back")
+    with open(f"{case.tmp}/later", "w+b") as file:
+        file.write(b"".join(later))
+        file.seek(0)
+        case.equal(it.run("sh", "-c", f"test -e {saved} && cat >{saved}", stdin=file).code, 0)
+    case.abctl(it, "check", code=harness.ANY)
+    case.check(superblocks(it, "a") == seed, "what belongs to another sprout was written")
+    it.reboot(initrd=False)
+    case.runs(it, "2.0", "b")
+
+
 def test_seed_that_was_used(case):
     """Somebody has used the seed as a file system of its own: what was written there stays."""
     it = case.pair(size=1280 << 20)
