@@ -40,6 +40,13 @@ class RandomTree:
         self.top, self.rng = os.fsencode(top), random.Random(seed)
         self.huge = 2**33
 
+    def bound(self, size):
+        """From now on no file is longer."""
+        self.huge = size
+        for path in self.all()[1]:
+            if os.stat(self.full(path)).st_size > size:
+                os.truncate(self.full(path), size)
+
     # --- choosing
 
     def all(self):
