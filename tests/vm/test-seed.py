@@ -3,6 +3,7 @@
 """Versions that are devices: a sealed disk and its sprout under real loaders, kernels and systemd."""
 
 import sys
+import time
 
 from guest import flows
 from guest.runner import main, rows
@@ -42,6 +43,7 @@ def cable(case):
     case.guest.unplug("b")
     code, said = case.guest.answer(600)
     case.equal(code != 0, True, said)
+    case.equal("b (/dev/disk/by-id/virtio-b, it was /dev/vdc) is gone; attach it, reboot" in said, True, said)
     case.equal(case.running(), "1.0")
     case.equal([s["device-kind"] for s in case.status()["slots"]], ["sealed", "missing"], said)
     case.reboot()
@@ -51,6 +53,21 @@ def cable(case):
     case.reboot()
     case.up("2.1")
     return said.strip().splitlines()[-1]
+
+
+def late(case):
+    """A sprout whose seed appears when the initrd is looking for the root already: it boots."""
+    case.up("1.0")
+    case.update("2.0")
+    case.reboot()
+    case.guest.late = ["a"]
+    case.guest.start()
+    case.wait_for("Run /init")
+    time.sleep(15)
+    case.guest.plug("a")
+    case.up("2.0")
+    case.blessed("2.0")
+    case.equal(case.guest.boots, 2)
 
 
 def in_place(case):
@@ -74,12 +91,12 @@ def in_place(case):
 
 
 FLOWS = {"ping-pong": ping_pong, "update": flows.there_and_back, "sick": flows.sick,
-         "panic": flows.panic, "lost": flows.lost, "cable": cable, "in-place": in_place,
+         "panic": flows.panic, "lost": flows.lost, "cable": cable, "late": late, "in-place": in_place,
          "power-cuts": flows.power_cuts}
 CASES = {
     **rows("sd-boot-", "seed", "bls", FLOWS),
     **rows("grub-", "seed", "grub", FLOWS),
-    **rows("dracut-", "seed", "bls", {"ping-pong": ping_pong}, initrd="dracut"),
+    **rows("dracut-", "seed", "bls", {"ping-pong": ping_pong, "late": late}, initrd="dracut"),
 }
 
 if __name__ == "__main__":

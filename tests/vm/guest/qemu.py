@@ -42,7 +42,7 @@ def clock():
 
 class Guest:
     """A machine with the disks of a cut() in @cut; what it writes goes to overlays in @work. `disks`
-    says which of them are plugged in at the next boot."""
+    says which of them are plugged in at the next boot, `late` which of those only by plug()."""
 
     def __init__(self, cut, work, initrd="initramfs-tools", machine="microvm", cmdline=""):
         self.options = {"initrd": initrd, "machine": machine, "cmdline": cmdline}
@@ -50,6 +50,7 @@ class Guest:
         self.kernel, self.initrd = f"{cut}/vmlinuz", f"{cut}/initrd-{initrd}"
         self.cmdline = f"{CMDLINE} {cmdline}"
         self.disks = [name for name in DISKS if os.path.exists(f"{self.cut}/{name}.img")]
+        self.late = []
         self.log = f"{self.work}/console.log"
         self.process = self.agent = None
         self.boots, self.is_up = 0, False
@@ -65,6 +66,10 @@ class Guest:
 
     def _overlay(self, name):
         return f"{self.work}/{name}.qcow2"
+
+    @staticmethod
+    def _device(name):
+        return f"drive={name},id=disk-{name},serial={name}"
 
     def arguments(self, port=None):
         """The command line of QEMU; @port: the descriptor of the agent's socket."""
@@ -88,7 +93,7 @@ class Guest:
                 *(firmware or ["-kernel", self.kernel, "-initrd", self.initrd, "-append", cmdline]),
                 *(word for name in self.disks for word in (
                     "-drive", f"if=none,id={name},file={self._overlay(name)},format=qcow2,cache=writeback",
-                    "-device", f"virtio-blk-pci,drive={name},id=disk-{name},serial={name}")),
+                    *([] if name in self.late else ["-device", f"virtio-blk-pci,{self._device(name)}"]))),
                 "-drive", f"if=none,id=images,file={self.cut}/images.img,format=raw,read-only=on",
                 "-device", "virtio-blk-pci,drive=images"]
 
@@ -162,21 +167,29 @@ class Guest:
         code, said = line.split(" ", 1)
         return int(code), base64.b64decode(said).decode(errors="replace")
 
-    def unplug(self, name):
-        """Pull the cable of a disk. It is there again at the next boot. Not on a microvm."""
+    def _control(self, order, **words):
+        """Tell QEMU something."""
         with socket.socket(socket.AF_UNIX) as control:
             control.connect(f"{self.work}/control")
             control.settimeout(60)
             file = control.makefile("rw", encoding="utf-8")
             file.readline()
-            for order in ({"execute": "qmp_capabilities"},
-                          {"execute": "device_del", "arguments": {"id": f"disk-{name}"}}):
-                print(json.dumps(order), file=file, flush=True)
+            for line in ({"execute": "qmp_capabilities"}, {"execute": order, "arguments": words}):
+                print(json.dumps(line), file=file, flush=True)
                 said = json.loads(file.readline())
                 while "event" in said:
                     said = json.loads(file.readline())
                 if "error" in said:
-                    raise Dead(f"{order}: {said['error']['desc']}")
+                    raise Dead(f"{line}: {said['error']['desc']}")
+
+    def unplug(self, name):
+        """Pull the cable of a disk. It is there again at the next boot. Not on a microvm."""
+        self._control("device_del", id=f"disk-{name}")
+
+    def plug(self, name):
+        """Attach a disk that is late. Not on a microvm."""
+        self._control("device_add", driver="virtio-blk-pci",
+                      **dict(word.split("=") for word in self._device(name).split(",")))
 
     def wait_down(self, limit=60):
         """Wait until QEMU has left."""
