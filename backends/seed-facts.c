@@ -118,6 +118,7 @@ static int list_one(Seed *s, const DeviceList *l, DeviceFacts *d, uint64_t boote
                         r = seed_transaction(s, &slot.transaction, reterr);
                 if (r < 0)
                         return r;
+                slot.changed = r > 0;
         } else if (d == l->sprout && (!record_counts(d) || inside.boot_key == 0))
                 r = empty_slot(d, &slot);
         else if (record_counts(d)) {

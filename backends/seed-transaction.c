@@ -54,11 +54,11 @@ int seed_transaction(const Seed *s, char **ret, Err **reterr) {
 int seed_in_place(SlotBackend *b, const char *transaction, Err **reterr) {
         Seed *s = to_seed(b);
         _cleanup_(freep) char *open = NULL;
-        int r = seed_transaction(s, &open, reterr), q = 0;
+        int r = seed_transaction(s, &open, reterr);
 
-        if (r >= 0 && (transaction || open))
-                q = write_fact(s, transaction, reterr);
-        return q < 0 ? q : r;
+        if (r < 0)
+                return r;
+        return transaction || open ? write_fact(s, transaction, reterr) : 0;
 }
 
 int seed_copy_booted(SlotBackend *b, const char *job, Err **reterr) {

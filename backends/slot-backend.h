@@ -70,8 +70,8 @@ typedef struct SlotOps {
         int (*copy_booted)(SlotBackend *b, const char *job, Err **reterr);
 
         /* Notes that @transaction changes the running system, which prepare() has given a sprout to write
-         * on; NULL: none does any more. 1 where one has done so in this boot before, else 0. A reboot
-         * forgets it, and what was changed. NULL member: what is changed would stay. Durable. */
+         * on; NULL: none does any more. A reboot forgets it, and what was changed. NULL member: what is
+         * changed would stay. Durable. */
         int (*in_place)(SlotBackend *b, const char *transaction, Err **reterr);
 
         /* Makes the bootable tree in the quarantine from what was received, at the places that

@@ -36,6 +36,7 @@ typedef struct Slot {
         char *subvolumes;   /* "name:/place name:/place", the root first */
         char *kernel;       /* version of the newest kernel in it, may be NULL */
         char *transaction;  /* open in-place transaction on it, may be NULL */
+        bool changed;       /* the running system was opened for changes in place in this boot */
         char *fallback; /* slot to boot until that is committed; NULL: this one, which is not changed itself */
         uint64_t boot_key;  /* how a boot backend knows it: the id of its root subvolume */
         char *boot_options; /* the same for a command line: root= and rootflags=; may be NULL */

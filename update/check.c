@@ -76,15 +76,30 @@ static int check_boot(const Facts *f, FindingList *l) {
         return r;
 }
 
+/* What there is to do about a slot that holds no whole version. */
+static char *slot_advice(const Slot *s) {
+        if (str_eq(s->device_kind, "foreign"))
+                return str_printf("'wipefs --all %s', if nobody needs what is on it",
+                                str_or(s->device, "DEVICE"));
+        if (str_eq(s->device_kind, "missing"))
+                return strdup("connect the device, or correct Slots= in [Seed]");
+        return strdup("'abctl discard' it");
+}
+
 static int check_slots(const Facts *f, FindingList *l) {
         int r = 0;
 
         slots_foreach (s, f->slots) {
                 _cleanup_(freep) char *subject = str_printf("slot %s", s->id);
+                _cleanup_(freep) char *advice = slot_advice(s);
 
-                if (r >= 0 && subject && s->state == SLOT_INCOMPLETE)
-                        r = add(l, "error", subject, "'abctl discard' it", "it is incomplete: %s",
+                if (r >= 0 && subject && advice && s->state == SLOT_INCOMPLETE)
+                        r = add(l, "error", subject, advice, "it is incomplete: %s",
                                         str_or(s->reason, "?"));
+                if (r >= 0 && subject && s->changed && !s->transaction && s == facts_next(f))
+                        r = add(l, "warning", subject, "reboot",
+                                        "the running system is not what is in it: it was changed "
+                                        "in a transaction that is over");
         }
         return r;
 }

@@ -79,14 +79,13 @@ static int choose(Job *j, Change *c, Err **reterr) {
 int sprout_begin(Job *j, Err **reterr) {
         _cleanup_(change_done) Change c = {0};
         const Slot *booted = facts_booted(&j->facts);
-        int r = j->m->slots->ops->in_place(j->m->slots, NULL, reterr);
+        int r;
 
-        if (r > 0)
+        if (booted->changed)
                 return err_kind(reterr, ERR_CONFLICT, EBUSY,
                                 "the running system was changed in place since it was booted; "
                                 "reboot first");
-        if (r >= 0)
-                r = choose(j, &c, reterr);
+        r = choose(j, &c, reterr);
         if (r < 0)
                 return r;
         snprintf(c.id, sizeof(c.id), "t%" PRIu64, j->id);
