@@ -74,16 +74,20 @@ static bool may_go_back(const BtrfsSuper *now, const BtrfsSuper *then, bool runn
                now->generation >= then->generation && now->generation - then->generation <= most;
 }
 
-/* The one place where superblocks of a seed are written back. A cut leaves each copy old or new, both
- * valid, and the next call goes on with what is not back yet. A cut between the write and the look
- * at what it did leaves the saved ones: where more than one transaction lay between, neither the
- * sprout nor the seed may mount then. */
+/* The one place where superblocks of a seed are written back. The first one decides a mount; the others
+ * keep what was there until both devices have been mounted. A cut leaves each copy old or new, both
+ * valid, and the next call sees by the others that it has to look, and what to take back. */
 static int write_back(const char *device, const char *seed, const SuperCopies *now,
                 const SuperCopies *then, bool running, Err **reterr) {
-        int r = super_copies_write(seed, then, reterr);
+        SuperCopies first = *then;
+        int r;
 
-        if (r < 0 || running || both_mount(device, seed))
+        first.n = 1;
+        r = super_copies_write(seed, &first, reterr);
+        if (r < 0)
                 return r;
+        if (running || both_mount(device, seed))
+                return super_copies_write(seed, then, reterr);
         r = super_copies_write(seed, now, reterr);
         return r < 0 ? r
                      : err_new(reterr, EIO,
@@ -92,18 +96,26 @@ static int write_back(const char *device, const char *seed, const SuperCopies *n
                                        seed);
 }
 
+/* Has a cut come between the first copy and the others? Then @now becomes what it was before. */
+static bool undo_cut(SuperCopies *now, const SuperCopies *then) {
+        return now->n > 1 && memcmp(now->blocks[0], then->blocks[0], SUPER_SIZE) == 0 &&
+               super_first_of(now->blocks[1], now->blocks[0], NULL) >= 0;
+}
+
 static int put_back(const char *device, const char *seed, const SuperCopies *then, bool running,
                 char **ret_text, Err **reterr) {
         SuperCopies now;
         BtrfsSuper a, b;
+        bool cut;
         int r = super_copies_read(seed, &now, reterr);
 
         if (r < 0 || same(&now, then))
                 return r;
+        cut = !running && undo_cut(&now, then);
         r = super_parse(now.blocks[0], &a, reterr);
         if (r >= 0)
                 r = super_parse(then->blocks[0], &b, reterr);
-        if (r < 0 || (!running && sprout_mounts(device, seed)))
+        if (r < 0 || (!running && !cut && sprout_mounts(device, seed)))
                 return r;
         if (!may_go_back(&a, &b, running))
                 return err_new(reterr, EUCLEAN,

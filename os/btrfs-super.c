@@ -249,17 +249,36 @@ int super_stash_read(const char *device, SuperCopies *ret, Err **reterr) {
         return 0;
 }
 
+static void sign(Block *b) {
+        uint32_t sum = htole32(checksum(b));
+
+        memset(b->bytes, 0, CSUM_SIZE);
+        memcpy(b->bytes, &sum, sizeof(sum));
+}
+
 static int flip(Block *b, bool seed) {
         uint64_t flags = get(b, AT_FLAGS);
-        uint32_t sum;
 
         if (csum_type(b) != 0)
                 return -EOPNOTSUPP;
         flags = htole64(seed ? flags | FLAG_SEED : flags & ~FLAG_SEED);
         memcpy(b->bytes + AT_FLAGS, &flags, sizeof(flags));
-        sum = htole32(checksum(b));
-        memset(b->bytes, 0, CSUM_SIZE);
-        memcpy(b->bytes, &sum, sizeof(sum));
+        sign(b);
+        return 0;
+}
+
+int super_first_of(const uint8_t *copy, uint8_t *ret, Err **reterr) {
+        uint64_t at = htole64(offsets[0]);
+        Block b;
+
+        memcpy(b.bytes, copy, SUPER_SIZE);
+        if (which_copy(&b) == COPIES)
+                return err_new(reterr, ENODATA, "there is no valid Btrfs superblock in it");
+        if (csum_type(&b) != 0)
+                return err_new(reterr, EOPNOTSUPP, "its checksum is not CRC-32C");
+        memcpy(b.bytes + AT_BYTENR, &at, sizeof(at));
+        sign(&b);
+        memcpy(ret, b.bytes, SUPER_SIZE);
         return 0;
 }
 

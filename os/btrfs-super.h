@@ -45,6 +45,10 @@ int super_copies_read(const char *device, SuperCopies *ret, Err **reterr);
  * of it. Durable; a power cut leaves every copy old or new, each of them valid. */
 int super_copies_write(const char *device, const SuperCopies *c, Err **reterr);
 
+/* The first superblock, as any other copy, of SUPER_SIZE bytes, has it. -EOPNOTSUPP for other
+ * checksums than CRC-32C. */
+int super_first_of(const uint8_t *copy, uint8_t *ret, Err **reterr);
+
 /* Copies of another device's superblock, kept in the first MiB of @device, which the kernel leaves
  * alone on a device that it was given: there they are at hand before anything can be mounted. To be
  * written before the device is added. Durable. */

@@ -588,11 +588,17 @@ def test_labels_on_the_seed(case):
     it = case.pair(size=1280 << 20)
     case.to(it, "2.0", base="1.0", change=CHANGE)
     it.shutdown()
+    seed = superblocks(it, "a")
     for number in range(3):
         on_device(it, "a", "sh", "-c", f"btrfs filesystem label $0 other{number}")
     changed = superblocks(it, "a")
     stays_off(case, it)
     case.check(superblocks(it, "a") == changed, "it was written to, and that did not help")
+    # as a power cut leaves it, between the deed and the look at what it did
+    with open(f"{it.folder}/disk.img", "r+b") as file:
+        os.pwrite(file.fileno(), seed[0], disk.regions(it.spec)["a"][0] + (64 << 10))
+    stays_off(case, it)
+    case.check(superblocks(it, "a") == changed, "what was there before a cut is lost")
     on_device(it, "a", "sh", "-ec", "m=$(mktemp -d); mount -o ro $0 $m; umount $m; rmdir $m")
 
 

@@ -127,6 +127,7 @@ static void seals(void **state) {
 
 static void restores(void **state) {
         Folder *f = *state;
+        uint8_t first[SUPER_SIZE];
         SuperCopies saved;
         BtrfsSuper super;
         Err *err = NULL;
@@ -143,6 +144,12 @@ static void restores(void **state) {
         assert_true(unchanged(f, &saved));
         assert_int_equal(super_read(f->image, &super, NULL), 0);
         assert_string_equal(super.label, "");
+
+        assert_int_equal(saved.n, 2);
+        assert_int_equal(super_first_of(saved.blocks[1], first, NULL), 0);
+        assert_memory_equal(first, saved.blocks[0], SUPER_SIZE);
+        memset(first, 0, sizeof(first));
+        assert_int_equal(super_first_of(first, first, NULL), -ENODATA);
 
         make(f, "mkfs.btrfs", "-f");
         assert_int_equal(super_copies_write(f->image, &saved, &err), -EBADMSG);
