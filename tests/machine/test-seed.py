@@ -105,6 +105,27 @@ def test_rollback_after_the_reboot(case):
     case.equal(it.part_hash("a"), seed)
 
 
+def test_old_sprout_as_spare(case):
+    """A sprout that was proven, written to, and never merged takes the next update by itself."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    seed = it.part_hash("a")
+    it.run("sh", "-ec", f"mount -o remount,rw {it.root}; echo mine >{it.root}/mine; "
+           f"python3 -c 'import os; os.fsync(os.open(\"{it.root}/mine\", os.O_RDWR))'")
+    case.abctl(it, "rollback", "a")
+    it.power_cut()
+    it.boot()
+    case.runs(it, "1.0", "a")
+    case.equal((case.slot(it, "b")["state"], case.device_kind(it, "b")), ("bad", "sprout"))
+    case.update(it, "3.0", base="1.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.check(not os.path.exists(f"/proc/{it.running['init']}/root{it.root}/mine"), "it is there")
+    case.abctl(it, "mark", "good")
+    case.abctl(it, "merge")
+    case.equal(it.part_hash("a"), seed)
+
+
 def test_lost_trial(case):
     """The loader counts, gives up, and takes the seed: the version is refused from then on."""
     it = case.pair()
