@@ -104,6 +104,18 @@ static int describe_device(Seed *s, const DeviceList *l, const DeviceFacts *d, S
         return r < 0 ? r : str_set(&slot->id, d->config->id);
 }
 
+/* From a sprout that was pulled nothing can be read, and the slots are told all the same. */
+static int read_transaction(const Seed *s, const DeviceList *l, char **ret, Err **reterr) {
+        _cleanup_(err_freep) Err *why = NULL;
+        int r = seed_transaction(s, ret, &why);
+
+        if (r == -EIO && !l->sprout)
+                return 0;
+        if (r < 0 && reterr)
+                *reterr = MOVE(why);
+        return r;
+}
+
 static int list_one(Seed *s, const DeviceList *l, DeviceFacts *d, uint64_t booted_key, Slot *ret,
                 Err **reterr) {
         _cleanup_(slot_done) Slot slot = {0}, inside = {0};
@@ -115,7 +127,7 @@ static int list_one(Seed *s, const DeviceList *l, DeviceFacts *d, uint64_t boote
                 r = running_slot(s, d, &inside, &slot);
                 slot.booted = true;
                 if (r >= 0)
-                        r = seed_transaction(s, &slot.transaction, reterr);
+                        r = read_transaction(s, l, &slot.transaction, reterr);
                 if (r < 0)
                         return r;
                 slot.changed = r > 0;
