@@ -26,6 +26,17 @@ def test_full_and_incremental(case):
     case.sound(it)
 
 
+def test_no_compressed_extents(case):
+    """What is compressed on the maker's disk is sent unpacked."""
+    _, maker = trusting(case)
+    path = maker.image("2.0", change="touch usr/big; btrfs property set usr/big compression zstd; "
+                       "yes | head -c 300000 >usr/big; sync -f usr/big")
+    said = subprocess.run(["btrfs", "receive", "--dump", "-f", path], check=True,
+                          stdout=subprocess.PIPE, text=True).stdout
+    sent = [line.split()[0] for line in said.splitlines() if line.split()[1].endswith("/usr/big")]
+    case.equal(("write" in sent, "encoded_write" in sent), (True, False), said)
+
+
 def test_info(case):
     """`abctl image info` of an image and of its manifest is one text, and says whom this machine trusts."""
     it, maker = trusting(case)
