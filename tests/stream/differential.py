@@ -71,7 +71,7 @@ class Pair:
             name = self.rng.choice(sorted(DENIED))
             env |= {"LD_PRELOAD": self.deny, "DENY_IOCTL": hex(DENIED[name][0]),
                     "DENY_ERRNO": str(self.rng.choice(DENIED[name][1]))}
-            self.cloned = self.cloned and name != "clone range"
+            self.cloned = False  # or it lies otherwise: what the disk compresses is not compared
             self.stats[f"applied without the ioctl {name}"] += 1
         if self.rng.random() < 0.2:  # through a pipe
             command = ["sh", "-c", 'exec 3<"$1"; shift; cat <&3 | "$@"', "sh", packed,
