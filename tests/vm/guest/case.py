@@ -42,16 +42,24 @@ class Case:
         """The version that runs."""
         return self.do(". /etc/os-release; echo $VERSION_ID").strip()
 
+    def _running_or_gone(self):
+        """The version that runs; None where the guest left before it could answer."""
+        try:
+            return self.running()
+        except Dead:
+            return None
+
     def up(self, version, boots=1):
         """Wait until @version runs with its boot complete, over at most so many boots."""
         before = self.guest.boots
         while True:
             self.guest.wait_up(max(before + boots - self.guest.boots, 1))
-            if self.running() == version:
+            running = self._running_or_gone()
+            if running == version:
                 break
             if self.guest.boots >= before + boots:
-                raise Failed(f"{self.running()} runs after {boots} boots, not {version}: "
-                             f"{self.status()}\n{self.journal()}")
+                raise Failed(f"{running or 'nothing'} runs after {boots} boots, not {version}: " + (
+                    f"{self.status()}\n{self.journal()}" if running else self.guest.tail()))
             try:
                 self.guest.wait_down(240)
             except Dead as error:
