@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* U-Boot takes the first slot of BOOT_ORDER whose BOOT_<slot>_LEFT is not 0, and takes one off where
- * it is set; BOOT_<slot>_ARGS is its command line, BOOT_<slot>_FILES are kernel and initrd on the boot
+ * it is set, in hexadecimal as all its numbers; where each is 0 it takes the last one.
+ * BOOT_<slot>_ARGS is its command line, BOOT_<slot>_FILES are kernel and initrd on the boot
  * partition. All of it is in U-Boot's environment, read and written by fw_printenv and fw_setenv.
  *
  * Each variable is a write of the environment by itself, which a redundant environment makes atomic.
  * The commit is BOOT_ORDER with the slot in front; what else it needs is written before. */
+#include <ctype.h>
+
 #include "backends/boot-backend.h"
 #include "backends/boot-copies.h"
 #include "backends/boot-files.h"
 #include "os/boot-partition.h"
 #include "os/process.h"
 
-enum { ENVIRONMENT_MAX = 1 << 20 };
+enum { ENVIRONMENT_MAX = 1 << 20, LEFT_MAX = 255 };
 
 typedef struct Uboot {
         BootBackend base; /* must stay first */
@@ -95,17 +98,23 @@ static int variable_of(const char *text, const char *slot, const char *what, cha
         return name ? variable(text, name, ret) : -ENOMEM;
 }
 
+/* As U-Boot reads it: what is no number is 0, and its slot is passed over. */
+static int count_of(const char *left) {
+        unsigned long n = isxdigit((unsigned char) *left) ? strtoul(left, NULL, 16) : 0;
+
+        return n < LEFT_MAX ? (int) n : LEFT_MAX;
+}
+
 static int read_choice(const char *text, const char *slot, Choice *ret) {
         _cleanup_(freep) char *left = NULL;
-        uint64_t number;
         int r;
 
         *ret = (Choice){.slot = strdup(slot), .left = -1};
         if (!ret->slot)
                 return -ENOMEM;
         r = variable_of(text, slot, "LEFT", &left);
-        if (r >= 0 && left && parse_u64(left, &number) >= 0 && number <= 99)
-                ret->left = (int) number;
+        if (r >= 0 && left)
+                ret->left = count_of(left);
         return r < 0 ? r : variable_of(text, slot, "ARGS", &ret->args);
 }
 
@@ -184,6 +193,8 @@ static int fill_facts(const Order *o, const SlotList *slots, BootFacts *f) {
         /* its last try is under way: U-Boot leaves it with the next boot; unless another is armed */
         if (!next || next->left != 0 || next != o->choices)
                 next = first_but(o, NULL);
+        if (!next && o->n > 0)
+                next = &o->choices[o->n - 1];
         slot = slot_find(slots, next ? next->slot : NULL);
         f->next_known = slot != NULL;
         if (slot)
@@ -280,7 +291,7 @@ static int uboot_arm(BootBackend *base, const Slot *slot, unsigned tries, const 
 
         if (r >= 0)
                 r = boot_files_options(b->world, slot, NULL, &args, reterr);
-        snprintf(left, sizeof(left), "%u", tries);
+        snprintf(left, sizeof(left), "%x", tries);
         if (r >= 0)
                 r = set_files(b, slot, reterr);
         if (r >= 0)

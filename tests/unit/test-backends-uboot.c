@@ -75,26 +75,26 @@ static void assert_env(const char *name, const char *value) {
                 assert_true(!found || !*found);
 }
 
-/* A boot: the first of the order that has tries, or needs none. */
+/* A boot: the first of the order that has tries, or needs none; else the last. */
 static void boot(const char *expected) {
         _cleanup_(freep) char *order = get("BOOT_ORDER");
+        const char *last = NULL;
         char *save = NULL, *w;
 
         for (w = strtok_r(order, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
                 _cleanup_(freep) char *name = str_printf("BOOT_%s_LEFT", w), *left = get(name);
-                uint64_t now;
                 char number[24];
 
+                last = w;
                 if (!left || !*left)
                         break;
-                if (str_eq(left, "0"))
+                if (strtoul(left, NULL, 16) == 0)
                         continue;
-                assert_int_equal(parse_u64(left, &now), 0);
-                snprintf(number, sizeof(number), "%" PRIu64, now - 1);
+                snprintf(number, sizeof(number), "%lx", strtoul(left, NULL, 16) - 1);
                 set(name, number);
                 break;
         }
-        assert_string_equal(w, expected);
+        assert_string_equal(w ? w : last, expected);
         for (size_t i = 0; i < ARRAY_SIZE(slots); i++)
                 slots[i].booted = str_eq(slots[i].id, expected);
 }
@@ -156,6 +156,36 @@ static void a_trial_is_won(void **state _unused_) {
         assert_int_equal(b->ops->forget(b, &slots[2], NULL), 0);
         assert_int_equal(b->ops->forget(b, &slots[2], NULL), 0);
         assert_env("BOOT_ORDER", "2 1");
+}
+
+/* U-Boot counts in hexadecimal. */
+static void many_tries(void **state _unused_) {
+        _cleanup_(boot_backend_closep) BootBackend *b = machine();
+
+        assert_int_equal(b->ops->arm(b, &slots[1], 17, &slots[0], NULL), 0);
+        assert_env("BOOT_2_LEFT", "11");
+        for (int left = 16; left > 9; left--) {
+                boot("2");
+                assert_facts(b, "2", "2", left, "1", NULL);
+        }
+        assert_env("BOOT_2_LEFT", "a");
+        set("BOOT_2_LEFT", "none");
+        boot("1");
+        assert_facts(b, "1", NULL, -1, NULL, "2");
+}
+
+/* What another script has counted down to nothing: a slot that boots is better than none. */
+static void nothing_is_left(void **state _unused_) {
+        _cleanup_(boot_backend_closep) BootBackend *b = machine();
+
+        set("BOOT_ORDER", "2 3 1");
+        set("BOOT_1_LEFT", "0");
+        set("BOOT_2_LEFT", "0");
+        set("BOOT_3_LEFT", "0");
+        boot("1");
+        assert_facts(b, "1", "1", 0, NULL, "2");
+        assert_int_equal(b->ops->bless(b, &slots[0], NULL), 0);
+        assert_facts(b, "1", NULL, -1, NULL, "2");
 }
 
 /* A fallback with a count that ran out would be no fallback. */
@@ -266,6 +296,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                         IN_FOLDER(a_trial_is_lost),
                         IN_FOLDER(a_trial_is_won),
+                        IN_FOLDER(many_tries),
+                        IN_FOLDER(nothing_is_left),
                         IN_FOLDER(the_way_back_is_open),
                         IN_FOLDER(options_follow),
                         IN_FOLDER(a_torn_copy),
