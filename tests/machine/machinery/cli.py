@@ -50,8 +50,8 @@ def _parser():
 
     new = verbs.add_parser("new", help="install version 1.0 on a new disk")
     new.add_argument("--backend", choices=("snapshot", "seed"), default="snapshot")
-    new.add_argument("--boot", choices=("default-subvolume", "bls", "grub"),
-                     default="default-subvolume", help="seed needs bls or grub")
+    new.add_argument("--boot", choices=("default-subvolume", "bls", "grub", "uboot"),
+                     default="default-subvolume", help="seed needs another than that")
     new.add_argument("--os", default="host", help="host (default), debian, tiny, or a folder")
     new.add_argument("--size", type=parse_size, default=disk.DEFAULT_SIZE, help="of the disk (3G)")
     new.add_argument("--subvolumes", default="", metavar="NAME:/PATH",

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from . import grubloader, kernel, loader, ostree
+from . import grubloader, kernel, loader, ostree, ubootloader
 
 FIRST_VERSION = "1.0"
 DEFAULT_SIZE = 3 << 30
@@ -41,7 +41,7 @@ def regions(spec):
     """The parts of a machine's disk: {label: (offset, length)}; one whole device has no label."""
     if spec.get("boot", "default-subvolume") == "default-subvolume":
         return {}
-    found, at = {}, 0
+    found, at = {}, ubootloader.START if spec["boot"] == "uboot" else 0
     names = ["a", "b"] if spec["backend"] == "seed" else ["disk"]
     for name, size in [("boot", BOOT_SIZE), *((name, spec["sizes"].get(name, spec["size"])) for name in names)]:
         found[name] = (at, size)
@@ -117,7 +117,9 @@ def _build_parts(path, spec):
     """A disk of several parts; returns the loop device for the first system."""
     parts = regions(spec)
     with open(path, "wb") as file:
-        file.truncate(sum(length for _, length in parts.values()))
+        file.truncate(max(sum(part) for part in parts.values()))
+    if spec["boot"] == "uboot":
+        ubootloader.partition_table(path, parts["boot"][1])
     with kernel.Loop(path, part=parts["boot"]) as boot:
         run("mkfs.ext4", "-q", "-F", boot.device)
     loop = kernel.Loop(path, part=parts["a" if spec["backend"] == "seed" else "disk"])
@@ -183,6 +185,8 @@ def _first_entry(image, spec, where):
                    f"{'ro abupdate.seal' if seed else 'rw'} quiet")
         if spec["boot"] == "grub":
             grubloader.first_files(where, slot, options)
+        elif spec["boot"] == "uboot":
+            ubootloader.first_files(where, slot, options, ubootloader.environment_of(image))
         else:
             os.makedirs(f"{where}/loader/entries")
             with open(f"{where}/loader/entries/abupdate-{slot}.conf", "w",
@@ -209,7 +213,8 @@ def _build_pair(folder, spec):
 def _recipe():
     """Changes with everything that decides how a pair looks, so a stale cache is never used."""
     digest = hashlib.sha256()
-    for module in (ostree.__file__, loader.__file__, grubloader.__file__, __file__):
+    for module in (ostree.__file__, loader.__file__, grubloader.__file__, ubootloader.__file__,
+                   __file__):
         with open(module, "rb") as file:
             digest.update(file.read())
     return digest.hexdigest()

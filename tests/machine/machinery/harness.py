@@ -20,7 +20,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 from tap import Tap
 
-from . import invariants, kernel, maker, worker
+from . import invariants, kernel, maker, ubootloader, worker
 from .machine import Machine
 
 TIME_LIMIT = 900
@@ -189,6 +189,14 @@ class Case:
         """Skip unless GRUB's emulator is here."""
         if not (shutil.which("grub-emu") and shutil.which("grub-editenv")):
             raise Skip("grub-emu is not installed")
+
+    def uboot(self):
+        """Skip unless U-Boot, a board for it, and its tools are here."""
+        for name in (ubootloader.EMULATOR, "mkimage", "fw_setenv"):
+            if not shutil.which(name):
+                raise Skip(f"{name} is not installed")
+        if not os.path.exists(ubootloader.FIRMWARE):
+            raise Skip("u-boot-qemu is not installed")
 
     def pair(self, boot=True, **options):
         """A machine whose versions are two devices, a and b."""

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 
-from . import bus, disk, grubloader, kernel, loader, maker, session, writelog
+from . import bus, disk, grubloader, kernel, loader, maker, session, ubootloader, writelog
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 KINDS = {("snapshot", "default-subvolume"), ("snapshot", "bls"), ("snapshot", "grub"), ("seed", "bls"),
-         ("seed", "grub")}
+         ("seed", "grub"), ("snapshot", "uboot"), ("seed", "uboot")}
 CMDLINE = "BOOT_IMAGE=/boot/vmlinuz root=LABEL=machine rw quiet"
 
 
@@ -314,13 +314,20 @@ class Machine:
 
     def next_slot(self):
         """The slot of the entry that the loader would choose."""
-        if self.spec["boot"] == "grub":
+        if self.spec["boot"] in ("grub", "uboot"):
             return self._peek().slot
         return self._with_boot(lambda folder: loader.choose(folder).id.split("-", 1)[1])
 
     def _peek(self, others=()):
+        if self.spec["boot"] == "uboot":
+            return ubootloader.peek(f"{self.folder}/disk.img", self.uboot_environment)
         return grubloader.peek(f"{self.folder}/disk.img", disk.regions(self.spec)["boot"], others,
                                f"{self.folder}/peek")
+
+    @property
+    def uboot_environment(self):
+        """The file with both copies of U-Boot's environment."""
+        return ubootloader.environment_of(f"{self.folder}/disk.img")
 
     def in_boot(self, function):
         """Call function(path) with the boot partition mounted there."""
@@ -358,7 +365,7 @@ class Machine:
         try:
             os.makedirs(f"{self.folder}/efi", exist_ok=True)
             kernel.mount(loops["boot"].device, f"{self.folder}/efi", "ext4")
-            if self.spec["boot"] == "grub":
+            if self.spec["boot"] in ("grub", "uboot"):
                 entry = self._peek([loop.device for n, loop in loops.items() if n != "boot"])
             else:
                 entry = loader.choose(f"{self.folder}/efi/loader/entries")

@@ -10,6 +10,8 @@ import stat
 import struct
 import subprocess
 
+from . import ubootloader
+
 # Small packages that together make a tree like a real one: programs, libraries, locales, links.
 HOST_PACKAGES = (
     "base-files base-passwd bash coreutils dash debianutils findutils grep gzip libacl1 libattr1 "
@@ -66,8 +68,10 @@ def configure(tree, read_only=False, subvolumes="", backend="snapshot", boot="de
     _write(f"{tree}/etc/abupdate/abupdated.conf", CONFIGURATION.format(
         read_only="yes" if read_only else "no", subvolumes=line, backend=backend, boot=boot,
         seed=SEED if backend == "seed" else ""))
-    if boot in ("bls", "grub"):
+    if boot != "default-subvolume":
         os.makedirs(f"{tree}/efi", exist_ok=True)
+    if boot == "uboot":
+        _write(f"{tree}/etc/fw_env.config", ubootloader.CONFIGURATION)
     _write(f"{tree}/etc/fstab", "# / is the subvolume that the boot loader chose\n")
 
 

@@ -22,7 +22,7 @@ import time
 import traceback
 import uuid
 
-from . import bus, grubloader, journal, kernel, loader, writelog
+from . import bus, grubloader, journal, kernel, loader, ubootloader, writelog
 
 PROGRAMS = ("abupdated", "abctl", "abupdate-initrd")
 
@@ -95,8 +95,12 @@ class Session:
         if self.config["loader"] == "grub":
             others = [device for name, device in devices.items() if name != "boot"]
             entry = grubloader.choose(devices["boot"], others, f"{self.folder}/grub")
+        elif self.config["loader"] == "uboot":
+            disk = f"{self.folder}/{'front' if self.storage else 'disk'}.img"
+            entry = ubootloader.choose(disk, ubootloader.environment_of(disk))
+            os.symlink(ubootloader.environment_of(disk), "/run/uboot-environment")
         self._mount(devices["boot"], boot, "ext4")
-        if self.config["loader"] != "grub":
+        if self.config["loader"] == "bls":
             folder = f"{boot}/loader/entries"
             entry = loader.choose(folder)
             entry.count(folder)
