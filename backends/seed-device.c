@@ -174,7 +174,7 @@ static int look_at(Seed *s, const FsDevices *fs, bool on_seed, DeviceFacts *d, E
         for (size_t i = 0; i < fs->n; i++) {
                 const FsDevice *part = &fs->devices[i];
 
-                if (!str_eq(part->path, d->block.path))
+                if (part->number != d->block.number)
                         continue;
                 d->here = true;
                 d->id = part->id;

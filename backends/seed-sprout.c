@@ -274,14 +274,14 @@ int seed_reopen(Seed *s, Err **reterr) {
 
 /* The kernel took it for a seed: the file system has another id now. Else it made an ordinary file
  * system of two devices, which is taken back at once. */
-static int check_sprouted(Seed *s, const uint8_t seed_fsid[16], const char *path, Err **reterr) {
+static int check_sprouted(Seed *s, const uint8_t seed_fsid[16], dev_t number, Err **reterr) {
         _cleanup_(fs_devices_done) FsDevices fs = {0};
         int r = fs_devices(s->world->root_fd, &fs, reterr);
 
         if (r < 0 || memcmp(fs.fsid, seed_fsid, 16) != 0)
                 return r;
         for (size_t i = 0; i < fs.n; i++)
-                if (str_eq(fs.devices[i].path, path))
+                if (fs.devices[i].number == number)
                         (void) fs_device_remove(s->world->root_fd, fs.devices[i].id, NULL);
         return err_kind(reterr, ERR_NOT_SEALED, EIO,
                         "the kernel does not take the running device for a seed; reboot");
@@ -312,7 +312,7 @@ static int sprout(Seed *s, const DeviceFacts *seed, const DeviceFacts *d, Err **
                 return r;
         (void) btrfs_forget(path, NULL); /* what was on it before, if it was ever looked at */
         r = fs_device_add(s->world->root_fd, path, reterr);
-        return r < 0 ? r : check_sprouted(s, seed->super.fsid, path, reterr);
+        return r < 0 ? r : check_sprouted(s, seed->super.fsid, d->block.number, reterr);
 }
 
 static int make_sprout(Seed *s, const DeviceList *l, Err **reterr) {

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "os/block-holders.h"
 #include "os/block.h"
 #include "os/btrfs-super.h"
 #include "os/file.h"
@@ -73,6 +74,27 @@ static int kernel_name(dev_t number, char **ret, Err **reterr) {
         return *ret ? 0 : err_new(reterr, ENOMEM, "out of memory");
 }
 
+/* A name that paths and map share may lead to either. */
+static int follow_to_map(const char *spec, int *fd, dev_t *number, Err **reterr) {
+        _cleanup_(fd_closep) int sys_fd = open(BLOCK_BY_NUMBER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        dev_t map = sys_fd >= 0 ? block_map_of(sys_fd, *number) : 0;
+        _cleanup_(freep) char *path = NULL;
+        int map_fd, r;
+
+        if (!map)
+                return 0;
+        r = kernel_name(map, &path, reterr);
+        if (r < 0)
+                return r;
+        map_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (map_fd < 0)
+                return err_sys(reterr, errno, "open %s, the map of %s", path, spec);
+        close(*fd);
+        *fd = map_fd;
+        *number = map;
+        return 0;
+}
+
 int block_find(int root_fd, const char *spec, BlockDevice *ret, Err **reterr) {
         _cleanup_(block_device_done) BlockDevice d = {0};
         _cleanup_(freep) char *link = link_of(spec);
@@ -90,6 +112,9 @@ int block_find(int root_fd, const char *spec, BlockDevice *ret, Err **reterr) {
         if (!S_ISBLK(st.st_mode))
                 return err_new(reterr, ENOTBLK, "%s is not a block device", spec);
         d.number = st.st_rdev;
+        r = follow_to_map(spec, &fd, &d.number, reterr);
+        if (r < 0)
+                return err_add(reterr, r, "find device %s", spec);
         if (ioctl(fd, BLKGETSIZE64, &d.size) < 0)
                 return err_sys(reterr, errno, "read the size of %s", spec);
         r = kernel_name(d.number, &d.path, reterr);

@@ -17,7 +17,7 @@ typedef struct BlockDevice {
 void block_device_done(BlockDevice *d);
 
 /* "PARTLABEL=os-a", "PARTUUID=...", or an absolute path, below @root_fd. -ENOENT where there is
- * no such device; links are followed. */
+ * no such device; links are followed, and from a path of a multipath map to the map. */
 int block_find(int root_fd, const char *spec, BlockDevice *ret, Err **reterr);
 
 /* Could @spec be one of the above? */

@@ -48,6 +48,7 @@ static int describe(struct btrfs_ioctl_dev_info_args *info, const uint8_t fsid[1
         if (!ret->path)
                 return err_new(reterr, ENOMEM, "out of memory");
         ret->missing = ret->path[0] != '/' || stat(ret->path, &st) < 0;
+        ret->number = ret->missing ? 0 : st.st_rdev;
         /* "fsid" since Linux 6.3, where older headers have the first two words of "unused" */
         memcpy(ret->fsid, info->unused, 16);
         if (uuid_is_null(ret->fsid)) {

@@ -3,6 +3,8 @@
  * refusals are the caller's (the kernel has few, and crashes on some mistakes). */
 #pragma once
 
+#include <sys/types.h>
+
 #include "base/err.h"
 
 typedef struct FsDevice {
@@ -12,7 +14,8 @@ typedef struct FsDevice {
         bool seed;    /* of another file system: read-only, below this one */
         bool missing; /* not there */
         bool sealed;  /* it was mounted with its seed flag set: what counts, not the flag now */
-        char *path;
+        dev_t number; /* 0 where it is missing */
+        char *path;   /* one of its names: not that of block_find() where udev gave it several */
 } FsDevice;
 
 typedef struct FsDevices {

@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "os/block-holders.h"
 #include "os/btrfs-super.h"
 #include "os/file.h"
 
@@ -331,6 +332,7 @@ int super_wipe(int fd, Err **reterr) {
 static int find_other(const uint8_t fsid[16], uint64_t device_id, dev_t device, char **ret_path,
                 Err **reterr) {
         _cleanup_(fd_closep) int fd = dir_open_at(AT_FDCWD, "/sys/class/block", reterr);
+        _cleanup_(fd_closep) int sys_fd = dir_open_at(AT_FDCWD, BLOCK_BY_NUMBER, NULL);
         _cleanup_(strv_freep) char **names = NULL;
         int r = fd < 0 ? fd : dir_names(fd, &names, reterr);
 
@@ -344,6 +346,7 @@ static int find_other(const uint8_t fsid[16], uint64_t device_id, dev_t device, 
                 if (!path)
                         return err_new(reterr, ENOMEM, "out of memory");
                 if (stat(path, &st) < 0 || !S_ISBLK(st.st_mode) || st.st_rdev == device ||
+                                block_is_part(sys_fd, st.st_rdev) ||
                                 super_read(path, &other, NULL) < 0)
                         continue;
                 if (memcmp(other.fsid, fsid, 16) == 0 &&

@@ -64,12 +64,12 @@ int super_save(const char *device, int dir_fd, const char *name, Err **reterr);
 int super_set_seed(const char *device, bool seed, Err **reterr);
 
 /* Is there another block device than @device with a part of the file system @fsid, whatever its device id? 1 and its
- * path, or 0. */
+ * path, or 0. Not the paths of a multipath map or the members of a RAID: what is on them is on that. */
 int super_find_fsid(const uint8_t fsid[16], dev_t device, char **ret_path, Err **reterr);
 
 /* Overwrites every copy; @fd is open for writing. Not durable. */
 int super_wipe(int fd, Err **reterr);
 
 /* Is there another block device with this file system and this device id? 1 and its path, or 0. A
- * copy made by dd is one: the kernel would take either. */
+ * copy made by dd is one: the kernel would take either. As above. */
 int super_find_twin(const BtrfsSuper *super, dev_t device, char **ret_path, Err **reterr);

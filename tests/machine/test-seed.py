@@ -283,6 +283,23 @@ def test_copy_of_the_seed(case):
     case.update(it, "2.0")
 
 
+def test_devices_of_other_names(case):
+    """The kernel knows the devices under other names than the configuration, as maps have them."""
+    it = case.pair(boot={"other_names": True})
+    case.expect(it, state="steady", booted="a", next="a", good="a")
+    case.equal([case.device_kind(it, name) for name in "ab"], ["sealed", "spare"])
+    case.check(f"/run/mapper-a {it.root} btrfs" in it.run("cat", "/proc/self/mounts").out)
+    case.update(it, "2.0", change=CHANGE)
+    it.reboot(other_names=True)
+    case.abctl(it, "mark", "good")
+    case.equal([case.device_kind(it, name) for name in "ab"], ["sealed", "sprout"])
+    case.abctl(it, "merge")
+    it.reboot(other_names=True)
+    case.expect(it, state="steady", booted="b", version="2.0")
+    case.equal(case.device_kind(it, "b"), "sealed")
+    case.update(it, "3.0", change=CHANGE)
+
+
 def test_merge_is_needed_first(case):
     """A sprout that still reads its seed cannot be the base of another one."""
     it = case.pair()

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What lies on a device, read and changed past the kernel: on image files, which do as well. */
+#include <sys/sysmacros.h>
+
 #include "tests/unit/unit.h"
 
+#include "os/block-holders.h"
 #include "os/block.h"
 #include "os/btrfs-super.h"
 #include "os/process.h"
@@ -178,6 +181,52 @@ static void finds(void **state) {
         assert_int_equal(block_find(f->fd, "/dev/sda7", &d, NULL), -ENOENT);
 }
 
+/* As sysfs has it: two paths with a map on them, a partition of one, a disk that nobody holds. */
+static void holders(void **state) {
+        static const char *const links[][2] = {{"../devices/sda", "n/8:0"},
+                        {"../devices/sda/sda1", "n/8:1"}, {"../devices/sdb", "n/8:16"},
+                        {"../devices/sdc", "n/8:32"}, {"../devices/sdc/sdc1", "n/8:33"},
+                        {"../devices/dm-0", "n/253:0"}, {"../devices/sdd", "n/8:48"},
+                        {"../../dm-0", "devices/sda/holders/dm-0"},
+                        {"../../dm-0", "devices/sdb/holders/dm-0"},
+                        {"../../md0", "devices/sdd/holders/md0"}};
+        static const char *const files[] = {"devices/sda/sda1/partition",
+                        "devices/sda/sda1/holders/.keep", "devices/sdb/holders/.keep",
+                        "devices/sdc/holders/.keep", "devices/sdc/sdc1/partition",
+                        "devices/sda/holders/.keep", "devices/sdd/holders/.keep", "n/.keep"};
+        _cleanup_(fd_closep) int fd = -1;
+        Folder *f = *state;
+
+        for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+                put_file(f->fd, files[i], "1\n");
+                if (strstr(files[i], ".keep"))
+                        assert_int_equal(unlinkat(f->fd, files[i], 0), 0);
+        }
+        put_file(f->fd, "devices/dm-0/dm/uuid", "mpath-35000c500\n");
+        put_file(f->fd, "devices/dm-0/dev", "253:0\n");
+        put_file(f->fd, "devices/md0/dev", "9:0\n");
+        for (size_t i = 0; i < ARRAY_SIZE(links); i++)
+                assert_int_equal(symlinkat(links[i][0], f->fd, links[i][1]), 0);
+        fd = openat(f->fd, "n", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(fd >= 0);
+
+        assert_true(block_is_part(fd, makedev(8, 0)));
+        assert_true(block_is_part(fd, makedev(8, 1)));
+        assert_true(block_is_part(fd, makedev(8, 48)));
+        assert_false(block_is_part(fd, makedev(8, 32)));
+        assert_false(block_is_part(fd, makedev(8, 33)));
+        assert_false(block_is_part(fd, makedev(253, 0)));
+        assert_false(block_is_part(-1, makedev(8, 0)));
+
+        assert_true(block_map_of(fd, makedev(8, 0)) == makedev(253, 0));
+        assert_true(block_map_of(fd, makedev(8, 16)) == makedev(253, 0));
+        assert_true(block_map_of(fd, makedev(8, 32)) == 0);
+        assert_true(block_map_of(fd, makedev(8, 48)) == 0);
+        assert_true(block_map_of(fd, makedev(253, 0)) == 0);
+        put_file(f->fd, "devices/dm-0/dm/uuid", "LVM-abc\n");
+        assert_true(block_map_of(fd, makedev(8, 0)) == 0);
+}
+
 static void names(void **state _unused_) {
         static const char *const good[] = {"PARTLABEL=os-a", "PARTUUID=1234-56", "/dev/sda"};
         static const char *const bad[] = {"", "/", "sda", "LABEL=x", "PARTLABEL=", "PARTLABEL=a/b",
@@ -198,6 +247,7 @@ int main(void) {
                         cmocka_unit_test_setup_teardown(restores, setup, teardown),
                         cmocka_unit_test_setup_teardown(other_checksums, setup, teardown),
                         cmocka_unit_test_setup_teardown(finds, setup, teardown),
+                        cmocka_unit_test_setup_teardown(holders, setup, teardown),
                         CASE(names),
         };
 

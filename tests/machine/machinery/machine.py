@@ -141,9 +141,10 @@ class Machine:
         return self
 
     def boot(self, cmdline=CMDLINE, daemon="activated", polkit=False, wrap="", initrd=True,
-             release=None):
+             release=None, other_names=False):
         """Power on. @daemon: activated, direct or none. @wrap: a command in front of the daemon.
-        @release: what the kernel says that it is."""
+        @release: what the kernel says that it is. @other_names: the devices are mounted under names
+        of their own, as a map of several paths is."""
         if self.running:
             raise MachineError("the power is on already")
         spec = self.spec
@@ -154,7 +155,7 @@ class Machine:
             "cmdline": cmdline, "daemon": daemon, "polkit": polkit, "wrap": wrap, "path": path,
             "initrd": initrd, "programs": programs, "source": SOURCE,
             "write_log": spec["write_log"], "loader": spec["boot"], "regions": disk.regions(spec),
-            "release": release})
+            "release": release, "other_names": other_names})
         reader, writer = os.pipe()
         environ = dict(os.environ, PYTHONPATH=os.path.dirname(HERE))
         holder = subprocess.Popen(

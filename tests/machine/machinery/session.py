@@ -16,6 +16,7 @@ import selectors
 import shlex
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -87,6 +88,13 @@ class Session:
     def _loops(self):
         return list(self.parts.values()) or [loop for loop in [self.loop] if loop]
 
+    @staticmethod
+    def _other_name(name, device):
+        """A second node for a device."""
+        node = f"/run/mapper-{name}"
+        os.mknod(node, stat.S_IFBLK | 0o600, os.stat(device).st_rdev)
+        return node
+
     def _load_entry(self):
         """The loader reads, counts and chooses; the initrd seals and mounts what the entry says."""
         boot = f"{self.folder}/efi"
@@ -106,7 +114,11 @@ class Session:
             entry.count(folder)
         for name in devices.keys() - {"boot"}:
             kernel.btrfs_forget(devices[name])
-        root = loader.Root(entry.options, devices)
+        if self.config["other_names"]:
+            mounted = {name: self._other_name(name, path) for name, path in devices.items()}
+        else:
+            mounted = devices
+        root = loader.Root(entry.options, mounted)
         initrd = self.config["programs"].get("abupdate-initrd")
         if initrd and self.config["initrd"]:
             subprocess.run([initrd, f"--device={root.device}", *["--seal"][:root.seal]],
@@ -119,7 +131,7 @@ class Session:
         os.makedirs(f"{self.root}/dev/disk/by-partlabel")
         for name, device in devices.items():
             os.symlink(device, f"{self.root}/dev/disk/by-partlabel/os-{name}")
-        self.loop = next(loop for loop in self.parts.values() if loop.device == root.device)
+        self.loop = next(self.parts[name] for name, path in mounted.items() if path == root.device)
         return entry.options
 
     def _load_default(self):
