@@ -50,13 +50,15 @@ dev_t block_map_of(int sys_fd, dev_t number) {
         _cleanup_(freep) char *folder = holders_of(number, "");
         _cleanup_(strv_freep) char **names = folder ? names_in(sys_fd, folder) : NULL;
         _cleanup_(freep) char *uuid = NULL, *dev = NULL;
-        unsigned high, low;
+        unsigned long high;
+        char *end;
 
         if (!names || !names[0])
                 return 0;
         uuid = read_fact(sys_fd, folder, names[0], "dm/uuid");
         dev = read_fact(sys_fd, folder, names[0], "dev");
-        if (!uuid || !str_after(uuid, "mpath-") || !dev || sscanf(dev, "%u:%u", &high, &low) != 2)
+        if (!uuid || !str_after(uuid, "mpath-") || !dev)
                 return 0;
-        return makedev(high, low);
+        high = strtoul(dev, &end, 10);
+        return *end == ':' ? makedev(high, strtoul(end + 1, NULL, 10)) : 0;
 }
