@@ -108,7 +108,12 @@ static int check_slots(const Facts *f, FindingList *l) {
 static int check_devices(Machine *m, FindingList *l) {
         _cleanup_(freep) char *text = NULL;
         _cleanup_(err_freep) Err *why = NULL;
+        int r = !m->healed ? 0
+                           : add(l, "info", "devices", "nothing to do: it is put right", "%s",
+                                             m->healed);
 
+        if (r < 0)
+                return r;
         if (!m->slots->ops->heal || m->slots->ops->heal(m->slots, &text, &why) >= 0)
                 return 0;
         return add(l, "error", "devices", "'abctl merge' before the next reboot", "%s",

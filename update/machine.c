@@ -88,6 +88,7 @@ Machine *machine_free(Machine *m) {
                 fd_close(m->root_fd);
                 config_free(m->config);
                 free(m->boot_id);
+                free(m->healed);
                 free(m->root);
                 free(m);
         }

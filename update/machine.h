@@ -19,6 +19,7 @@ typedef struct Machine {
         int state_fd;
         int lock_fd; /* held: no other worker changes this machine */
         char *boot_id;
+        char *healed; /* what recovery has put right of somebody else's doing, a sentence; or NULL */
 } Machine;
 
 /* Opens the machine below the path @root and takes its lock. Errors: ERR_BUSY while another

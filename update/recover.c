@@ -105,9 +105,11 @@ static int heal(Machine *m, Err **reterr) {
         _cleanup_(freep) char *text = NULL;
         int r = m->slots->ops->heal ? m->slots->ops->heal(m->slots, &text, NULL) : 0;
 
-        return r <= 0 ? 0
-                      : job_history(m, 0, now_realtime(), "repair", NULL, NULL, 0, "", text,
-                                        reterr);
+        if (r <= 0)
+                return 0;
+        free(m->healed);
+        m->healed = MOVE(text);
+        return job_history(m, 0, now_realtime(), "repair", NULL, NULL, 0, "", m->healed, reterr);
 }
 
 static int converge(Machine *m, Err **reterr) {
