@@ -173,9 +173,10 @@ def differences(a, b, ignore=()):
 
 
 def shared_ranges(top):
-    """Which ranges of which files share data, as a canonical set: independent of where it lies."""
+    """Which ranges of which files share data, as a canonical set: independent of where it lies. And what cannot be told so
+    closely, for the disk has packed it: {(file, offset): is it shared at all?}."""
     top = os.fsencode(top)
-    owners = {}
+    owners, packed = {}, {}
     for root, _, files in os.walk(top):
         for name in files:
             path = os.path.join(root, name)
@@ -186,11 +187,14 @@ def shared_ranges(top):
             os.fsync(fd)
             try:
                 for logical, physical, length, flags in extents(fd):
-                    if flags & (0x2 | 0x4 | 0x200 | 0x800 | 0x8):
+                    if flags & (0x2 | 0x4 | 0x200 | 0x800):
                         continue
                     for k in range(0, length, 4096):
-                        owners.setdefault(physical + k, []).append(
-                            (os.path.relpath(path, top), logical + k))
+                        where = os.path.relpath(path, top), logical + k
+                        if flags & 0x8:
+                            packed[where] = bool(flags & 0x2000)
+                        else:
+                            owners.setdefault(physical + k, []).append(where)
             finally:
                 os.close(fd)
-    return {tuple(sorted(v)) for v in owners.values() if len(v) > 1}
+    return {tuple(sorted(v)) for v in owners.values() if len(v) > 1}, packed
