@@ -87,6 +87,13 @@ def strays(found):
     return lines
 
 
+def slot_digests(top, slot):
+    """The digest of every subvolume of a slot's image, by name."""
+    folder = f"{top}/@abupdate/slots/{slot}"
+    pairs = [word.split(":", 1) for word in read_conf(f"{folder}/slot.conf")["Subvolumes"].split()]
+    return {name: tree_digest(f"{folder}/image/{name}") for name, _ in pairs}
+
+
 def slot_version(top, slot, digests, changed=()):
     """I1 for one slot: the version whose every byte it has, by comparing with the maker's digests.
 
@@ -96,7 +103,7 @@ def slot_version(top, slot, digests, changed=()):
     folder = f"{top}/@abupdate/slots/{slot}"
     conf = read_conf(f"{folder}/slot.conf")
     pairs = [word.split(":", 1) for word in conf["Subvolumes"].split()]
-    have = {name: tree_digest(f"{folder}/image/{name}") for name, _ in pairs}
+    have = slot_digests(top, slot)
     version = next((v for v, d in digests.items()
                     if all(d.get(n) == h for n, h in have.items())), None)
     problems = [] if version else [f"slot {slot}: the image is none of {sorted(digests)}"]
