@@ -2,76 +2,23 @@
 /* Away from the seed: old subvolumes first, so that only what is needed is copied, then the kernel moves chunk by chunk, and
  * the device goes out of the file system. Nothing is ever written to it: it stays the bootable version that it was. */
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 
 #include "backends/seed.h"
+#include "os/blocking.h"
 #include "os/file.h"
 
-enum { LOOK_MSEC = 50, IDLE_PRIORITY = 3 << 13 /* IOPRIO_CLASS_IDLE, linux/ioprio.h */ };
-
-/* The removal in a thread of its own: a signal that has a handler does not break it off, so somebody has to be there to ask
- * for that. */
-typedef struct Move {
-        int fd;
-        uint64_t id;
-        atomic_bool stop; /* before it has begun */
-        pthread_mutex_t lock;
-        pthread_cond_t ended;
-        bool done;
-        int r;
-        Err *err;
-} Move;
-
-static void *run_move(void *userdata) {
-        Move *m = userdata;
-        Err *err = NULL;
-        int r;
-
-        (void) syscall(SYS_ioprio_set, /* IOPRIO_WHO_PROCESS */ 1, 0, IDLE_PRIORITY);
-        r = atomic_load(&m->stop) ? -ECANCELED : fs_device_remove(m->fd, m->id, &err);
-        pthread_mutex_lock(&m->lock);
-        m->r = r;
-        m->err = err;
-        m->done = true;
-        pthread_cond_signal(&m->ended);
-        pthread_mutex_unlock(&m->lock);
-        return NULL;
-}
-
-/* Has it ended, now or within a moment? */
-static bool has_ended(Move *m) {
-        struct timespec until;
-        bool done;
-
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += LOOK_MSEC * 1000 * 1000;
-        if (until.tv_nsec >= 1000 * 1000 * 1000) {
-                until.tv_sec++;
-                until.tv_nsec -= 1000 * 1000 * 1000;
-        }
-        pthread_mutex_lock(&m->lock);
-        if (!m->done)
-                (void) pthread_cond_timedwait(&m->ended, &m->lock, &until);
-        done = m->done;
-        pthread_mutex_unlock(&m->lock);
-        return done;
-}
-
-static void stop_move(Move *m) {
-        atomic_store(&m->stop, true);
-        (void) fs_device_remove_cancel(m->fd, NULL);
-}
+enum { LOOK_MSEC = 50 };
 
 typedef struct Merge {
         Seed *seed;
-        const MergeArgs *args;
+        const WorkArgs *args;
         uint64_t id; /* of the device that goes out */
         const BlockDevice *device;
         uint64_t total;
+        uint64_t from; /* what had been read from the device before */
+        WorkWish wish;
 } Merge;
 
 /* What was read from the device since it is there, the third number of its line: between two chunks
@@ -113,65 +60,60 @@ static int stopped(Err **reterr) {
 }
 
 /* Chunks count when they are gone, and then whole; in between what was read of the next one does. */
-static uint64_t bytes_done(const Merge *g, uint64_t from) {
-        uint64_t left = g->total, read = bytes_read(g) - from, gone;
+static uint64_t bytes_done(const Merge *g) {
+        uint64_t left = g->total, read = bytes_read(g) - g->from, gone;
 
         (void) left_on(g, &left, NULL);
         gone = g->total > left ? g->total - left : 0;
         return read > g->total ? g->total : read > gone ? read : gone;
 }
 
-static MergeWish tell(const Merge *g, uint64_t from) {
-        return g->args->progress(g->args->userdata, bytes_done(g, from), g->total);
+static WorkWish tell(const Merge *g) {
+        return g->args->progress(g->args->userdata, bytes_done(g), g->total);
 }
 
-/* Until the device is gone, or somebody wishes something else: *@ret_wish. */
-static int move_on(Merge *g, uint64_t from, MergeWish *ret_wish, Err **reterr) {
-        Move m = {.fd = g->seed->layout.top_fd,
-                        .id = g->id,
-                        .lock = PTHREAD_MUTEX_INITIALIZER,
-                        .ended = PTHREAD_COND_INITIALIZER};
-        MergeWish wish = MERGE_GOES_ON;
-        pthread_t thread;
-        int r = pthread_create(&thread, NULL, run_move, &m);
+static int remove_device(void *userdata, Err **reterr) {
+        const Merge *g = userdata;
 
-        if (r != 0)
-                return err_sys(reterr, r, "start to move data");
-        while (!has_ended(&m)) {
-                MergeWish now = tell(g, from);
+        return fs_device_remove(g->seed->layout.top_fd, g->id, reterr);
+}
 
-                if (now > wish)
-                        wish = now;
-                if (wish != MERGE_GOES_ON)
-                        stop_move(&m);
-        }
-        pthread_join(thread, NULL);
-        *ret_wish = wish;
-        if (m.r < 0 && reterr && (wish == MERGE_GOES_ON || m.r != -ECANCELED)) {
-                err_free(*reterr);
-                *reterr = MOVE(m.err);
-        }
-        err_free(m.err);
-        return m.r;
+/* A wish to wait or to end stays one until the removal has stopped. */
+static bool removal_is_to_stop(void *userdata) {
+        Merge *g = userdata;
+        WorkWish now = tell(g);
+
+        if (now > g->wish)
+                g->wish = now;
+        return g->wish != WORK_GOES_ON;
+}
+
+static void stop_removal(void *userdata) {
+        (void) fs_device_remove_cancel(((const Merge *) userdata)->seed->layout.top_fd, NULL);
 }
 
 /* A removal that was faster than the wish to stop it is the end of the merge. */
 static int move(Merge *g, Err **reterr) {
-        const uint64_t from = bytes_read(g);
-        MergeWish wish = g->args->progress(g->args->userdata, 0, g->total);
+        const Blocking removal = {g, remove_device, removal_is_to_stop, stop_removal};
 
+        g->from = bytes_read(g);
+        g->wish = g->args->progress(g->args->userdata, 0, g->total);
         for (;;) {
+                _cleanup_(err_freep) Err *why = NULL;
                 int r;
 
-                while (wish == MERGE_WAITS) {
+                while (g->wish == WORK_WAITS) {
                         (void) usleep(LOOK_MSEC * 1000);
-                        wish = tell(g, from);
+                        g->wish = tell(g);
                 }
-                if (wish == MERGE_ENDS)
+                if (g->wish == WORK_ENDS)
                         return stopped(reterr);
-                r = move_on(g, from, &wish, reterr);
-                if (wish == MERGE_GOES_ON || r != -ECANCELED)
-                        return r;
+                r = blocking_run(&removal, &why);
+                if (r == -ECANCELED && g->wish != WORK_GOES_ON)
+                        continue;
+                if (r < 0 && reterr)
+                        *reterr = MOVE(why);
+                return r;
         }
 }
 
@@ -201,7 +143,7 @@ static int drop_others(Seed *s, const char *booted, Err **reterr) {
         return r;
 }
 
-int seed_merge(SlotBackend *b, const MergeArgs *args, Err **reterr) {
+int seed_merge(SlotBackend *b, const WorkArgs *args, Err **reterr) {
         Seed *s = to_seed(b);
         Merge g = {.seed = s, .args = args};
         _cleanup_(device_list_done) DeviceList l = {0};

@@ -239,6 +239,7 @@ const SlotOps seed_slot_ops = {
                 .target = seed_target,
                 .state_dir = seed_state_dir,
                 .space = seed_space,
+                .scrub = seed_scrub,
                 .prepare = seed_prepare,
                 .find_base = seed_find_base,
                 .copy_booted = seed_copy_booted,

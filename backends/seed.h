@@ -82,8 +82,9 @@ int seed_copy_booted(SlotBackend *b, const char *job, Err **reterr);
 int seed_list(SlotBackend *b, SlotList **ret, Err **reterr);
 int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **ret_id,
                 char **ret_note, Err **reterr);
+int seed_scrub(SlotBackend *b, const WorkArgs *args, Err **reterr);
 int seed_prepare(SlotBackend *b, const char *job, int *ret_fd, Err **reterr);
-int seed_merge(SlotBackend *b, const MergeArgs *args, Err **reterr);
+int seed_merge(SlotBackend *b, const WorkArgs *args, Err **reterr);
 int seed_read_device(SlotBackend *b, const char *id, int *ret_fd, uint64_t *ret_size, Err **reterr);
 int seed_check_device(
                 SlotBackend *b, const char *id, const uint8_t *super, uint64_t size, Err **reterr);

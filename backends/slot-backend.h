@@ -16,19 +16,19 @@ typedef struct World {
 
 typedef struct SlotBackend SlotBackend;
 
-/* What becomes of a merge from here on. */
-typedef enum MergeWish {
-        MERGE_GOES_ON,
-        MERGE_WAITS, /* nothing is moved until it goes on */
-        MERGE_ENDS,  /* with -ECANCELED */
-} MergeWish;
+/* What becomes of long work from here on. */
+typedef enum WorkWish {
+        WORK_GOES_ON,
+        WORK_WAITS, /* nothing is moved until it goes on */
+        WORK_ENDS,  /* with -ECANCELED */
+} WorkWish;
 
-typedef struct MergeArgs {
+typedef struct WorkArgs {
         void *userdata;
-        MergeWish (*progress)(
+        WorkWish (*progress)(
                         void *userdata, uint64_t done, uint64_t total); /* many times a second */
-        uint64_t wait_usec; /* for deleted subvolumes to give their space back */
-} MergeArgs;
+        uint64_t wait_usec; /* merge(): for deleted subvolumes to give their space back */
+} WorkArgs;
 
 /* Every verb may be repeated. @job names the quarantine: a path component. "Durable" says what a
  * power cut after the return keeps; before the return it leaves the state before or what
@@ -53,6 +53,10 @@ typedef struct SlotOps {
 
         /* Space for new slots; *@ret_exclusive the exclusive operation that runs, "" for none. */
         int (*space)(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr);
+
+        /* Reads everything that a new version will stand on, where the configuration asks for it, and compares it with
+         * its checksums. Cannot wait. ERR_BAD_DEVICE: something is lost. Changes nothing. */
+        int (*scrub)(SlotBackend *b, const WorkArgs *args, Err **reterr);
 
         /* An empty quarantine; gives the directory into which the image's subvolumes are
          * received. Not durable. */
@@ -101,7 +105,7 @@ typedef struct SlotOps {
         /* The booted slot stops to need the device of another one (Slot->depends), which keeps its
          * content. May take hours. Where it fails or is ended, the system works as before, and the
          * next call goes on from there; so after a power cut. Durable. */
-        int (*merge)(SlotBackend *b, const MergeArgs *args, Err **reterr);
+        int (*merge)(SlotBackend *b, const WorkArgs *args, Err **reterr);
 
         /* Puts right what somebody else's hand did to the running system's devices, and what would keep
          * it from booting again. 1 and a sentence where there was something, else 0. Durable. */

@@ -145,6 +145,42 @@ int fs_device_remove_cancel(int fd, Err **reterr) {
         return device_error(r, reterr, "stop the removal of", "a device");
 }
 
+static void scrub_read(const struct btrfs_scrub_progress *p, FsScrub *ret) {
+        ret->bytes = p->data_bytes_scrubbed + p->tree_bytes_scrubbed;
+        ret->lost = p->uncorrectable_errors;
+}
+
+static int scrub_error(Err **reterr, const char *what, uint64_t id) {
+        return err_sys(reterr, errno, "%s device %" PRIu64, what, id);
+}
+
+int fs_scrub(int fd, uint64_t id, FsScrub *ret, Err **reterr) {
+        struct btrfs_ioctl_scrub_args args = {
+                        .devid = id, .end = UINT64_MAX, .flags = BTRFS_SCRUB_READONLY};
+
+        if (ioctl(fd, BTRFS_IOC_SCRUB, &args) < 0)
+                return scrub_error(reterr, "scrub", id);
+        if (args.progress.malloc_errors > 0)
+                return err_new(reterr, ENOMEM, "scrub device %" PRIu64 ": out of memory", id);
+        scrub_read(&args.progress, ret);
+        return 0;
+}
+
+int fs_scrub_progress(int fd, uint64_t id, FsScrub *ret, Err **reterr) {
+        struct btrfs_ioctl_scrub_args args = {.devid = id};
+
+        if (ioctl(fd, BTRFS_IOC_SCRUB_PROGRESS, &args) < 0)
+                return scrub_error(reterr, "progress of a scrub of", id);
+        scrub_read(&args.progress, ret);
+        return 0;
+}
+
+int fs_scrub_cancel(int fd, Err **reterr) {
+        if (ioctl(fd, BTRFS_IOC_SCRUB_CANCEL) < 0 && errno != ENOTCONN)
+                return err_sys(reterr, errno, "stop a scrub");
+        return 0;
+}
+
 static int control(unsigned long request, const char *path, const char *what, Err **reterr) {
         _cleanup_(fd_closep) int fd = open("/dev/btrfs-control", O_RDWR | O_CLOEXEC);
         struct btrfs_ioctl_vol_args args = {0};

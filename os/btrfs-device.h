@@ -37,6 +37,21 @@ int fs_device_add(int fd, const char *path, Err **reterr);
 int fs_device_remove(int fd, uint64_t id, Err **reterr);
 int fs_device_remove_cancel(int fd, Err **reterr);
 
+typedef struct FsScrub {
+        uint64_t bytes; /* read, every copy counts */
+        uint64_t lost;  /* blocks of which no copy is whole */
+} FsScrub;
+
+/* Reads all that is in use on a device, and compares it with its checksums; writes nothing, also where it finds a good copy.
+ * Blocks; -ECANCELED after fs_scrub_cancel(), -EINPROGRESS where another one runs. The kernel log names the
+ * files. A sprout and its seed must not be scrubbed while both are there: blocks of the seed are taken
+ * for bad ones (Linux, fs/btrfs/scrub.c, compares the file system id of the whole). */
+int fs_scrub(int fd, uint64_t id, FsScrub *ret, Err **reterr);
+int fs_scrub_cancel(int fd, Err **reterr);
+
+/* Where the one that runs is. -ENOTCONN: none does. */
+int fs_scrub_progress(int fd, uint64_t id, FsScrub *ret, Err **reterr);
+
 /* Makes a device known to the kernel, or forgets one that is not mounted. */
 int btrfs_scan(const char *path, Err **reterr);
 int btrfs_forget(const char *path, Err **reterr);

@@ -215,6 +215,10 @@ static int parse_seal(Config *c, const char *v) {
         return parse_bool(v, &c->seal_at_boot);
 }
 
+static int parse_scrub(Config *c, const char *v) {
+        return parse_bool(v, &c->scrub);
+}
+
 static int parse_merge(Config *c, const char *v) {
         uint64_t seconds = 0;
 
@@ -284,6 +288,7 @@ static const ConfigKey keys[] = {
                                 "two or more name=device pairs separated by blanks, each name and "
                                 "device once; a device is PARTLABEL=, PARTUUID= or a path"},
                 {"Seed", "SealAtBoot", parse_seal, "yes or no"},
+                {"Seed", "Scrub", parse_scrub, "yes or no"},
                 {"Seed", "MergeAfter", parse_merge, "seconds, at most a year, or never"},
                 {"Boot", "Tries", parse_tries, "a number from 1 to 99"},
                 {"Boot", "Entry", parse_entry, "a name of letters, digits, '-' and '_'"},

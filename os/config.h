@@ -49,6 +49,7 @@ typedef struct Config {
         SeedDevice *devices;
         size_t n_devices;
         bool seal_at_boot;
+        bool scrub;          /* the seed, before it gets a sprout */
         uint64_t merge_usec; /* MergeAfter=: from the blessing; UINT64_MAX: only by hand */
         /* [Boot] */
         unsigned tries;

@@ -142,6 +142,15 @@ static int choose_slot(Install *in, Err **reterr) {
         return r;
 }
 
+/* A full image stands on nothing, and cures what a base has lost. */
+static bool stands_on_base(const Install *in) {
+        bool incremental = stream_first(in->stream)->incremental;
+
+        for (size_t i = 0; in->manifest && i < in->manifest->n_subvols; i++)
+                incremental |= in->manifest->subvols[i].incremental;
+        return incremental;
+}
+
 static int make_plan(Install *in, Err **reterr) {
         Machine *m = in->job->m;
         _cleanup_(freep) char *exclusive = NULL;
@@ -149,12 +158,14 @@ static int make_plan(Install *in, Err **reterr) {
         ImageFacts image = {
                         .subvolume = first->name,
                         .incremental = first->incremental,
+                        .scrub = slot_scrub_wanted(m) && stands_on_base(in),
                         .bytes = in->manifest ? manifest_bytes(in->manifest) : 0,
         };
         const StreamPosition *p = kept_position(&in->kept);
         FsSpace space;
         int r = choose_slot(in, reterr);
 
+        in->scrub = image.scrub;
         image.bytes -= p ? p->bytes : 0;
         if (r >= 0)
                 r = m->slots->ops->space(m->slots, &space, &exclusive, reterr);

@@ -172,6 +172,7 @@ static int run(Install *in, Err **reterr) {
         static const Step arm = {PHASE_ARM, step_arm, undo_facts, true};
         static const Step keep = {PHASE_RECORD, step_keep, NULL, true};
         const Step steps[] = {
+                        {PHASE_PREPARE, step_scrub, NULL, false},
                         {PHASE_PREPARE, step_prepare, undo_prepare, false},
                         {PHASE_WRITE, step_write, NULL, false},
                         {PHASE_VERIFY, step_verify, NULL, false},
@@ -179,7 +180,9 @@ static int run(Install *in, Err **reterr) {
                         in->options.arm ? arm : keep,
         };
 
-        return job_run(in->job, steps, ARRAY_SIZE(steps), in, reterr);
+        const size_t skip = in->scrub ? 0 : 1;
+
+        return job_run(in->job, steps + skip, ARRAY_SIZE(steps) - skip, in, reterr);
 }
 
 /* What was received is of use where another source, or another time, may give the rest. */

@@ -15,6 +15,7 @@ typedef struct Install {
         Manifest *manifest; /* NULL: the image has none, and needs none */
         Kept kept;
         bool reading; /* the image itself was looked at */
+        bool scrub;   /* what it stands on is read first */
         Stream *stream;
         Plan plan;
         char quarantine[32];

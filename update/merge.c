@@ -55,17 +55,17 @@ static int check_time(const Job *j, const Slot *s, Err **reterr) {
         return 0;
 }
 
-static MergeWish on_progress(void *userdata, uint64_t done, uint64_t total) {
+static WorkWish on_progress(void *userdata, uint64_t done, uint64_t total) {
         const JobSink *sink = ((Job *) userdata)->sink;
 
         sink->progress(sink->userdata, PHASE_MERGE, done, total);
-        return sink->cancelled(sink->userdata)                ? MERGE_ENDS
-               : sink->paused && sink->paused(sink->userdata) ? MERGE_WAITS
-                                                              : MERGE_GOES_ON;
+        return sink->cancelled(sink->userdata)                ? WORK_ENDS
+               : sink->paused && sink->paused(sink->userdata) ? WORK_WAITS
+                                                              : WORK_GOES_ON;
 }
 
 static int step_merge(Job *j, void *context _unused_, Err **reterr) {
-        const MergeArgs args = {j, on_progress, CLEANER_SECONDS * USEC_PER_SEC};
+        const WorkArgs args = {j, on_progress, CLEANER_SECONDS * USEC_PER_SEC};
         int r = j->m->slots->ops->merge(j->m->slots, &args, reterr);
 
         if (r >= 0) { /* who asks for an end now comes too late: it is merged */

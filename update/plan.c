@@ -131,9 +131,14 @@ static int check_space(const Config *c, const FsSpace *space, uint64_t bytes, Er
 }
 
 static int write_steps(const Config *c, const ImageFacts *image, const UpdateOptions *o, Plan *p) {
-        int r = add_step(p, PHASE_PREPARE, 0, "make an empty quarantine%s%s", o->note ? "; " : "",
-                        str_or(o->note, ""));
+        int r = !image->scrub ? 0
+                              : add_step(p, PHASE_PREPARE, 0,
+                                                "read all of the running system's device and "
+                                                "compare it with its checksums (Scrub=yes)");
 
+        if (r >= 0)
+                r = add_step(p, PHASE_PREPARE, 0, "make an empty quarantine%s%s",
+                                o->note ? "; " : "", str_or(o->note, ""));
         if (r >= 0)
                 r = add_step(p, PHASE_WRITE, o->size,
                                 "receive %s (%s, subvolume %s) into the quarantine", o->name,

@@ -22,6 +22,7 @@ typedef struct UpdateOptions {
 typedef struct ImageFacts {
         const char *subvolume; /* name of the first */
         bool incremental;
+        bool scrub;     /* what it stands on is read first */
         uint64_t bytes; /* of file data that it brings; 0: not known, at most the size of the image */
 } ImageFacts;
 

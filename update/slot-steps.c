@@ -4,6 +4,23 @@
 #include "os/file.h"
 #include "update/records.h"
 
+bool slot_scrub_wanted(const Machine *m) {
+        return m->slots->ops->scrub && m->config->scrub;
+}
+
+static WorkWish on_scrub_progress(void *userdata, uint64_t done, uint64_t total) {
+        const JobSink *sink = ((Job *) userdata)->sink;
+
+        sink->progress(sink->userdata, PHASE_PREPARE, done, total);
+        return sink->cancelled(sink->userdata) ? WORK_ENDS : WORK_GOES_ON;
+}
+
+int step_scrub(Job *j, void *context _unused_, Err **reterr) {
+        const WorkArgs args = {.userdata = j, .progress = on_scrub_progress};
+
+        return j->m->slots->ops->scrub(j->m->slots, &args, reterr);
+}
+
 int slot_choose(Job *j, char **ret_id, char **ret_note, Err **reterr) {
         const Slot *next = facts_next(&j->facts);
         SlotBackend *slots = j->m->slots;

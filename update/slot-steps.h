@@ -8,6 +8,10 @@
 /* Where SlotOps has target(): the slot that a new version goes to, and a note on what becomes of it. New strings. */
 int slot_choose(Job *j, char **ret_id, char **ret_note, Err **reterr);
 
+/* A Step, for what a new version will stand on; nothing to do where the configuration does not ask for it. */
+bool slot_scrub_wanted(const Machine *m);
+int step_scrub(Job *j, void *context, Err **reterr);
+
 /* From the quarantine to slots/: builds the tree, asks the boot backend whether it fits, places
  * it. Fills in kernel and read_only of @draft. */
 int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **reterr);

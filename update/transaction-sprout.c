@@ -58,6 +58,7 @@ static int step_close(Job *j, void *context _unused_, Err **reterr) {
 }
 
 static const Step begin_steps[] = {
+                {PHASE_PREPARE, step_scrub, NULL, false},
                 {PHASE_PREPARE, step_sprout, undo_sprout, false},
                 {PHASE_RECORD, step_open, step_close, false},
 };
@@ -79,6 +80,7 @@ static int choose(Job *j, Change *c, Err **reterr) {
 int sprout_begin(Job *j, Err **reterr) {
         _cleanup_(change_done) Change c = {0};
         const Slot *booted = facts_booted(&j->facts);
+        size_t skip;
         int r;
 
         if (booted->changed)
@@ -96,7 +98,8 @@ int sprout_begin(Job *j, Err **reterr) {
         if (r < 0)
                 return r;
         j->sink->slot(j->sink->userdata, c.slot);
-        return job_run(j, begin_steps, ARRAY_SIZE(begin_steps), &c, reterr);
+        skip = slot_scrub_wanted(j->m) ? 0 : 1;
+        return job_run(j, begin_steps + skip, ARRAY_SIZE(begin_steps) - skip, &c, reterr);
 }
 
 static int step_copy(Job *j, void *context, Err **reterr) {

@@ -24,6 +24,18 @@ def device(it, name):
     return os.readlink(f"/proc/{it.running['init']}/root{it.root}/dev/disk/by-partlabel/os-{name}")
 
 
+def configured(it, change):
+    """Another configuration, as sed makes it, for a system that cannot be written to."""
+    conf = f"{it.root}/etc/abupdate/abupdated.conf"
+    it.run("sh", "-ec", f"sed '{change}' {conf} >/run/conf; mount --bind /run/conf {conf}")
+
+
+def reboot_configured(it):
+    """A reboot, without the configuration that was put over that of the system."""
+    it.run("umount", f"{it.root}/etc/abupdate/abupdated.conf")
+    it.reboot()
+
+
 def test_life_of_an_update(case):
     """Install, reboot, bless: the sprout takes it all, the seed keeps every byte."""
     it = case.pair()
@@ -244,6 +256,46 @@ def test_new_spare(case):
     it.reboot()
     case.runs(it, "4.0", "b")
     case.equal(case.slot(it, "b")["device-size"], size + (256 << 20))
+
+
+THREE = "s/^Slots=.*os-b$/& c=PARTLABEL=os-c/"
+
+
+def test_two_sprouts(case):
+    """With a third device one seed carries two versions, one at a time; it is not reused while one needs it."""
+    it = case.pair(boot=False, size=1280 << 20)
+    length = os.path.getsize(f"{it.folder}/disk.img")
+    it._write("machine.json", {**it.spec, "sizes": {"c": 1280 << 20}})
+    os.truncate(f"{it.folder}/disk.img", length + (1280 << 20))
+    it.boot()
+    seed = it.part_hash("a")
+    change = f"{CHANGE}; sed -i '{THREE}' etc/abupdate/abupdated.conf"
+
+    def first_version():
+        configured(it, THREE)
+        case.runs(it, "1.0", "a")
+        case.equal(it.part_hash("a"), seed)
+    first_version()
+    case.update(it, "2.0", base="1.0", change=change)
+    reboot_configured(it)
+    case.abctl(it, "mark", "good")
+    case.runs(it, "2.0", "b")
+    case.abctl(it, "rollback")
+    it.reboot()
+    first_version()
+    case.abctl(it, "pin", "b")
+    case.update(it, "3.0", base="1.0", change=change)
+    reboot_configured(it)
+    case.abctl(it, "mark", "good")
+    case.runs(it, "3.0", "c")
+    case.equal([case.slot(it, slot)["depends-on"] for slot in "bc"], ["a", "a"])
+    case.abctl(it, "merge")
+    it.reboot()
+    case.equal(it.part_hash("a"), seed)
+    case.abctl(it, "unpin", "b")
+    case.merged(it, "4.0", base="3.0", change=change)
+    case.runs(it, "4.0", "b")
+    case.equal(it.part_hash("a"), seed)
 
 
 def test_kernel_that_damages_seeds(case):
@@ -478,6 +530,60 @@ def test_broken_block_in_the_seed(case):
     case.equal(it.part_hash("a"), seed)
 
 
+SCRUB = "s/^Slots=.*/&\\nScrub=yes/"
+
+
+def test_scrub(case):
+    """What a new version would stand on is read before anything is written, and that can be stopped."""
+    it = case.pair(size=1280 << 20)
+    configured(it, SCRUB)
+    image = case.image(it, "1.1", base="1.0", change="echo 1.1 >etc/motd")
+    case.check("Scrub=yes" in case.abctl(it, "update", "--dry-run", image).out, "not in the plan")
+    case.check("Scrub=yes" not in case.abctl(it, "update", "--dry-run", case.image(it, "2.0")).out,
+               "a full image is kept waiting")
+    spare = it.part_hash("b")
+    fsid = disk.run("blkid", "-p", "-o", "value", "-s", "UUID", device(it, "a")).decode().strip()
+    with open(f"/sys/fs/btrfs/{fsid}/devinfo/1/scrub_speed_max", "w", encoding="ascii") as file:
+        file.write("65536")
+    with it.popen("abctl", "update", image, stdout=subprocess.DEVNULL,
+                  stderr=subprocess.PIPE, text=True) as update:
+        case.wait("the scrub to begin", lambda: [j for j in case.jobs(it) if j["phase"] == "prepare" and j["progress"]])
+        case.abctl(it, "cancel")
+        case.check("as it was before" in update.communicate(timeout=60)[1], "no word of the end")
+    case.equal((case.device_kind(it, "b"), it.part_hash("b")), ("spare", spare))
+    reboot_configured(it)
+    configured(it, SCRUB)
+    case.abctl(it, "update", image)
+    case.equal(case.device_kind(it, "b"), "sprout")
+
+
+def test_scrub_of_a_broken_seed(case):
+    """What is lost is found before anything stands on it; a full image is the cure."""
+    it = case.pair(size=1280 << 20)
+
+    def first_bytes(top):
+        with open(f"{top}/@abupdate/slots/a/root/usr/share/tiny/1/file1", "rb") as file:
+            return file.read(48)
+    content = it.on_disk(first_bytes)
+    it.shutdown()
+    case.equal(spoil(it, "a", content), 1)
+    it.boot()
+    configured(it, SCRUB)
+    seed, spare = it.part_hash("a"), it.part_hash("b")
+    image = case.image(it, "1.1", base="1.0", change="echo 1.1 >etc/motd")
+    refused = case.refused(it, "update", image, error="BadDevice")
+    case.check("lost 1 block" in refused.err and "A full image" in refused.err, refused)
+    case.refused(it, "begin", "--in-place", error="BadDevice")
+    case.equal((case.device_kind(it, "b"), it.part_hash("b")), ("spare", spare))
+    case.update(it, "2.0")
+    reboot_configured(it)
+    case.abctl(it, "mark", "good")
+    case.abctl(it, "merge")
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
 def own_dev(case, it):
     """Until umount, the machine has a /dev of its own, from which a device can be taken away."""
     nodes = ["null", "zero", "random", "urandom",
@@ -565,7 +671,8 @@ def test_label_on_the_seed(case):
     # from outside, where no mount table says that it is in use
     disk.run("btrfs", "filesystem", "label", device(it, "a"), "other")
     case.check(it.part_hash("a") != seed, "it was not written to")
-    case.abctl(it, "check", code=harness.ANY)
+    told = case.abctl(it, "check", code=harness.ANY)
+    case.check("info: devices: " in told.out and "as before" in told.out, told)
     events = case.abctl(it, "--json=short", "history").data
     case.check(any(e["type"] == "repair" for e in events), events)
     it.reboot()

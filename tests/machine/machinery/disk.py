@@ -42,7 +42,7 @@ def regions(spec):
     if spec.get("boot", "default-subvolume") == "default-subvolume":
         return {}
     found, at = {}, ubootloader.START if spec["boot"] == "uboot" else 0
-    names = ["a", "b"] if spec["backend"] == "seed" else ["disk"]
+    names = list(dict.fromkeys(["a", "b", *spec["sizes"]])) if spec["backend"] == "seed" else ["disk"]
     for name, size in [("boot", BOOT_SIZE), *((name, spec["sizes"].get(name, spec["size"])) for name in names)]:
         found[name] = (at, size)
         at += size
