@@ -68,7 +68,7 @@ static const Verb verbs[] = {
 };
 
 int main(int argc, char *argv[]) {
-        return cli_main(
+        int r = cli_main(
                         &(Cli){
                                         .name = "abctl image",
                                         .about = "Make images, sign them, and look at them. Needs "
@@ -77,4 +77,7 @@ int main(int argc, char *argv[]) {
                                         .options = global_options,
                         },
                         argc, argv);
+
+        signer_end();
+        return r;
 }

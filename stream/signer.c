@@ -12,6 +12,10 @@ void signer_done(Signer *s) {
         *s = (Signer){0};
 }
 
+void signer_end(void) {
+        OPENSSL_cleanup();
+}
+
 static int give_passphrase(char *buf, int size, int writing _unused_, void *userdata) {
         int n = (int) strlen(userdata);
 
@@ -32,6 +36,13 @@ static void store_done(Store *s) {
         (void) crypto_error();
 }
 
+static bool on_token(const char *where) {
+        return strncmp(where, "pkcs11:", strlen("pkcs11:")) == 0;
+}
+
+/* For people: behind the question mark of such a URI may stand the PIN. */
+#define SHOWN(where) (int) (on_token(where) ? strcspn(where, "?") : strlen(where)), where
+
 static int store_open(
                 const char *where, const char *passphrase, int expect, Store *ret, Err **reterr) {
         Store s = {0};
@@ -41,8 +52,11 @@ static int store_open(
         s.ctx = OSSL_STORE_open(where, passphrase ? s.ui : UI_get_default_method(),
                         (void *) (uintptr_t) passphrase, NULL, NULL);
         if (!s.ctx) {
-                int r = err_kind(reterr, ERR_BAD_INPUT, EINVAL, "cannot open %s: %s", where,
-                                crypto_error());
+                int r = err_kind(reterr, ERR_BAD_INPUT, EINVAL, "cannot open %.*s: %s%s",
+                                SHOWN(where), crypto_error(),
+                                on_token(where) ? "; a provider for tokens must be in openssl.cnf, "
+                                                  "see abctl(1)"
+                                                : "");
 
                 store_done(&s);
                 return r;
@@ -68,10 +82,11 @@ static int open_key(const char *where, const char *passphrase, EVP_PKEY **ret, E
                         break;
         }
         if (!*ret)
-                return err_kind(reterr, ERR_BAD_INPUT, EINVAL,
-                                "%s gives no private key: wrong passphrase, or another kind of "
-                                "file (%s)",
-                                where, crypto_error());
+                return err_kind(reterr, ERR_BAD_INPUT, EINVAL, "%.*s gives no private key: %s (%s)",
+                                SHOWN(where),
+                                on_token(where) ? "wrong PIN, or no such key on a token"
+                                                : "wrong passphrase, or another kind of file",
+                                crypto_error());
         return 0;
 }
 

@@ -13,6 +13,10 @@ typedef struct SignerArgs {
 int signer_open(const SignerArgs *args, Signer *ret, Err **reterr);
 void signer_done(Signer *s);
 
+/* At the end of a program: lets go of tokens, and of libcrypto with them. The library of a token may take itself apart at
+ * exit, before libcrypto would let go of it (SoftHSM 2.6 crashes then). Nothing that hashes or signs may follow. */
+void signer_end(void);
+
 /* The manifest @text with one more signature. New string. */
 int signer_sign(const Signer *s, const char *text, size_t size, char **ret, Err **reterr);
 

@@ -10,6 +10,7 @@ import time
 
 from machinery import harness
 from machinery.signed import ASK, Maker, trusting
+from machinery.token import PIN, Token, provider
 
 
 def test_full_and_incremental(case):
@@ -24,6 +25,34 @@ def test_full_and_incremental(case):
     case.abctl(it, "mark", "good")
     case.expect(it, version="2.1")
     case.sound(it)
+
+
+def test_key_on_a_token(case):
+    """The maker's key is on a token: what it signs is installed; a PIN is never shown."""
+    if not provider():
+        raise harness.Skip("no provider for PKCS#11 ($PKCS11_PROVIDER), or no softhsm2")
+    it, maker = trusting(case)
+    token = Token(f"{case.tmp}/token", maker.key)
+    path = maker.image("2.0")
+    name = path + ".manifest"
+    with open(name, encoding="utf-8") as file:
+        unsigned = file.read().rpartition("\n\n")[0] + "\n"
+
+    def sign(*args, environment=token.environment):
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(unsigned)
+        return subprocess.run([maker.abctl, "image", "sign", *args, name], check=False, text=True,
+                              env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wrong = sign(f"--key={token.uri.replace('release', 'other')}?pin-value={PIN}")
+    case.check(wrong.returncode == 1 and "no such key on a token" in wrong.stderr, wrong)
+    none = sign(f"--key={token.uri}?pin-value={PIN}", environment=None)
+    case.check(none.returncode == 1 and "openssl.cnf" in none.stderr, none)
+    case.check(PIN not in wrong.stderr + none.stderr, "the PIN was shown")
+    case.refused(it, "update", path, error="NotSigned", code=6)
+    case.equal(sign(f"--key={token.uri}", f"--passphrase-file={token.pin}").returncode, 0)
+    case.abctl(it, "update", path)
+    it.reboot()
+    case.expect(it, version="2.0", verification="signature")
 
 
 def test_no_compressed_extents(case):
