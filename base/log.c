@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdarg.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -7,13 +9,25 @@ static const char *log_program = "abupdate";
 static int log_max = LOG_INFO;
 static bool log_journal;
 
+/* The journal understands the <N> prefix. What a service starts has the variable too, wherever that writes to: it names
+ * device and inode of the stream, systemd.exec(5). */
+static bool stderr_is_journal(void) {
+        const char *stream = getenv("JOURNAL_STREAM");
+        char here[48];
+        struct stat st;
+
+        if (!stream || fstat(STDERR_FILENO, &st) < 0)
+                return false;
+        snprintf(here, sizeof(here), "%ju:%ju", (uintmax_t) st.st_dev, (uintmax_t) st.st_ino);
+        return str_eq(stream, here);
+}
+
 void log_open(const char *program) {
         const char *level = getenv("ABUPDATE_LOG_LEVEL");
         uint64_t v;
 
         log_program = program;
-        /* systemd.exec(5): set when stderr goes to the journal, which understands the <N> prefix */
-        log_journal = getenv("JOURNAL_STREAM") != NULL;
+        log_journal = stderr_is_journal();
         if (level && parse_u64(level, &v) >= 0 && v <= LOG_DEBUG)
                 log_max = (int) v;
 }

@@ -233,13 +233,17 @@ static char *logged(int level, const char *text) {
 }
 
 static void a_log_line_is_one_line(void **state _unused_) {
-        static const struct {
+        _cleanup_(freep) char *here = NULL;
+        struct stat st;
+        const struct {
                 const char *journal, *level, *text, *out;
                 int at;
         } table[] = {
                         {NULL, NULL, "slot \x1b[31m\n<0>forged",
                                         "unit: slot \\x1b[31m\\x0a<0>forged\n", LOG_ERR},
-                        {"8:1", NULL, "a\nb", "<4>a\\x0ab\n", LOG_WARNING},
+                        {"here", NULL, "a\nb", "<4>a\\x0ab\n", LOG_WARNING},
+                        {"8:1", NULL, "not here", "unit: not here\n", LOG_WARNING},
+                        {"", NULL, "nowhere", "unit: nowhere\n", LOG_WARNING},
                         {NULL, NULL, "quiet", "", LOG_DEBUG},
                         {NULL, "3", "quiet", "", LOG_WARNING},
                         {NULL, "7", "said", "unit: said\n", LOG_DEBUG},
@@ -248,13 +252,18 @@ static void a_log_line_is_one_line(void **state _unused_) {
                         {NULL, "x", "nor is x", "unit: nor is x\n", LOG_DEBUG},
         };
 
+        assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+        here = str_printf("%ju:%ju", (uintmax_t) st.st_dev, (uintmax_t) st.st_ino);
+        assert_non_null(here);
         for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
                 _cleanup_(freep) char *out = NULL;
 
                 unsetenv("JOURNAL_STREAM");
                 unsetenv("ABUPDATE_LOG_LEVEL");
                 if (table[i].journal)
-                        setenv("JOURNAL_STREAM", table[i].journal, 1);
+                        setenv("JOURNAL_STREAM",
+                                        str_eq(table[i].journal, "here") ? here : table[i].journal,
+                                        1);
                 if (table[i].level)
                         setenv("ABUPDATE_LOG_LEVEL", table[i].level, 1);
                 log_open("unit");
