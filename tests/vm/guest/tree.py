@@ -15,7 +15,7 @@ PACKAGES = """
     systemd systemd-sysv libpam-systemd dbus udev kmod btrfs-progs zstd cpio busybox-static
     linux-image-cloud-amd64 initramfs-tools dracut-core
     libjson-c5 libeconf0 libbtrfsutil1 libblkid1 libmount1 libsmartcols1 libzstd1 liblzma5 zlib1g
-    libssl3 libcurl4 libseccomp2 libcap2 libisal2 grub-common
+    libssl3 libcurl4 libseccomp2 libcap2 libisal2 grub-common polkitd
 """.split()
 LEFT_OUT = ("doc", "man", "locale", "info", "bug", "lintian", "i18n")
 # What takes time at boot and means nothing to a guest without network, clock and people.
