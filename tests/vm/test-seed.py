@@ -90,12 +90,47 @@ def in_place(case):
     case.do("test -e /etc/mine")
 
 
+def multipath(case):
+    """A device with two paths: one is pulled during the update, at the next boot it is the root by its map."""
+    case.up("1.0")
+    case.guest.send(case.order("2.1"))
+    case.wait_for('"phase":"write"')
+    case.guest.unplug("b-2")
+    code, said = case.guest.answer(900)
+    case.equal(code, 0, said)
+    case.reboot()
+    case.up("2.1")
+    case.blessed("2.1")
+    case.do("ls -d /sys/fs/btrfs/*/devices/dm-*")
+    case.guest.unplug("b")
+    case.do("echo 3 >/proc/sys/vm/drop_caches && sha256sum --quiet -c /usr/share/bulk.sha256")
+    return case.do("dmesg | grep -o 'abupdate: the root is .*' || echo the map was found at once").strip()
+
+
+def lost_map(case):
+    """Both paths are pulled during the update: it fails and says why; the next boot is complete."""
+    case.up("1.0")
+    case.guest.send(case.order("2.1"))
+    case.wait_for('"phase":"write"')
+    case.guest.unplug("b")
+    case.guest.unplug("b-2")
+    code, said = case.guest.answer(600)
+    case.equal(code != 0, True, said)
+    case.equal(case.running(), "1.0")
+    case.reboot()
+    case.up("1.0")
+    case.blessed("1.0")
+    return said.strip().splitlines()[-1]
+
+
 FLOWS = {"ping-pong": ping_pong, "update": flows.there_and_back, "sick": flows.sick,
          "panic": flows.panic, "lost": flows.lost, "cable": cable, "late": late, "in-place": in_place,
          "power-cuts": flows.power_cuts}
 CASES = {
     **rows("sd-boot-", "seed", "bls", FLOWS),
     **rows("grub-", "seed", "grub", FLOWS),
+    **rows("sd-boot-", "seed", "bls", {"multipath": multipath, "multipath-lost": lost_map},
+           options=("multipath",)),
     **rows("dracut-", "seed", "bls", {"ping-pong": ping_pong, "late": late}, initrd="dracut"),
 }
 

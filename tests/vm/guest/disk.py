@@ -23,7 +23,7 @@ Tries=2
 """
 SEED = """
 [Seed]
-Slots=a=/dev/disk/by-id/virtio-a b=/dev/disk/by-id/virtio-b
+Slots=a=/dev/disk/by-id/virtio-a b=/dev/disk/by-id/{b}
 MergeAfter=never
 """
 CHECK = "etc/abupdate/check.d/10-sick"
@@ -93,7 +93,14 @@ def _empty(path):
         file.truncate(SIZE)
 
 
-def _cut(build, folder, kinds, versions, backend, boot):
+def _configuration(backend, boot, options):
+    text = CONFIGURATION.format(backend=backend, boot=boot)
+    if backend != "seed":
+        return text
+    return text + SEED.format(b="dm-uuid-mpath-0QEMU_QEMU_HARDDISK_b" if "multipath" in options else "virtio-b")
+
+
+def _cut(build, folder, kinds, versions, backend, boot, options):
     top, images = f"{folder}/top", f"{folder}/images"
     key, abctl = f"{folder}/guest.key", f"{build}/client/abctl"
     os.makedirs(images, exist_ok=True)
@@ -111,8 +118,8 @@ def _cut(build, folder, kinds, versions, backend, boot):
     run("btrfs", "-q", "subvolume", "create", first)
     os.makedirs(f"{first}/etc/abupdate/keys.d")
     tree.write(f"{first}/etc/abupdate/abupdated.conf",
-               CONFIGURATION.format(backend=backend, boot=boot) + (SEED if backend == "seed" else ""))
-    tree.fill(first, build, key)
+               _configuration(backend, boot, options))
+    tree.fill(first, build, key, options)
     tree.initrds(first, folder, kinds)
     if boot != "default-subvolume":
         uefi.prepare_tree(first)
@@ -131,20 +138,23 @@ def _cut(build, folder, kinds, versions, backend, boot):
     if backend == "seed":
         run("btrfstune", "-S", "1", loop.device)
     loop.close()
+    if "multipath" in options:
+        tree.write(f"{folder}/two-paths", "b\n")
     run("mke2fs", "-q", "-t", "ext4", "-L", "images", "-d", images, f"{folder}/images.img", "256M")
 
 
 def cut(build, folder, kinds=("initramfs-tools",), versions=None, backend="snapshot",
-        boot="default-subvolume"):
+        boot="default-subvolume", options=()):
     """Make the disks, images.img, vmlinuz and initrd-<kind> in @folder from the tree @build. The disks:
     disk.img, or with @backend seed boot.img and the devices a.img and b.img. @boot: bls and grub have
-    a partition with their loader for UEFI.
+    a partition with their loader for UEFI. @options: words of tree.WITH; with multipath b has two paths.
 
     NoTree: there is no Debian to make it from.
     """
     if prefix_of(build) != "/usr":
         raise RuntimeError(f"a guest needs programs in /usr: meson configure {build} --prefix=/usr")
     os.makedirs(folder, exist_ok=True)
-    tree.debian()
+    tree.debian(options)
     kernel.in_private_namespace(_cut, os.path.abspath(build), os.path.abspath(folder), kinds,
-                                VERSIONS if versions is None else versions, backend, boot)
+                                VERSIONS if versions is None else versions, backend, boot,
+                                options)

@@ -42,7 +42,8 @@ def clock():
 
 class Guest:
     """A machine with the disks of a cut() in @cut; what it writes goes to overlays in @work. `disks`
-    says which of them are plugged in at the next boot, `late` which of those only by plug()."""
+    says which of them are plugged in at the next boot, `late` which of those only by plug(); those of
+    `two_paths` are two SCSI disks each, "b" and "b-2"."""
 
     def __init__(self, cut, work, initrd="initramfs-tools", machine="microvm", cmdline=""):
         self.options = {"initrd": initrd, "machine": machine, "cmdline": cmdline}
@@ -51,6 +52,10 @@ class Guest:
         self.cmdline = f"{CMDLINE} {cmdline}"
         self.disks = [name for name in DISKS if os.path.exists(f"{self.cut}/{name}.img")]
         self.late = []
+        self.two_paths = []
+        if os.path.exists(f"{self.cut}/two-paths"):
+            with open(f"{self.cut}/two-paths", encoding="ascii") as file:
+                self.two_paths = file.read().split()
         self.log = f"{self.work}/console.log"
         self.process = self.agent = None
         self.boots, self.is_up = 0, False
@@ -70,6 +75,17 @@ class Guest:
     @staticmethod
     def _device(name):
         return f"drive={name},id=disk-{name},serial={name}"
+
+    def _disk(self, name):
+        """The words for one disk, with one path or two."""
+        if name in self.two_paths:
+            path = f"scsi-hd,drive={name},serial={name},share-rw=on,bus=scsi-{name}.0"
+            return ["-blockdev", f"qcow2,node-name={name},file.driver=file,file.filename={self._overlay(name)}",
+                    "-device", f"virtio-scsi-pci,id=scsi-{name}",
+                    "-device", f"{path},id=disk-{name}", "-device", f"{path},id=disk-{name}-2"]
+        drive = f"if=none,id={name},file={self._overlay(name)},format=qcow2,cache=writeback"
+        attached = [] if name in self.late else ["-device", f"virtio-blk-pci,{self._device(name)}"]
+        return ["-drive", drive, *attached]
 
     def arguments(self, port=None):
         """The command line of QEMU; @port: the descriptor of the agent's socket."""
@@ -91,9 +107,7 @@ class Guest:
         return [QEMU, "-M", kind, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768",
                 "-nodefaults", "-no-reboot", "-display", "none", *console,
                 *(firmware or ["-kernel", self.kernel, "-initrd", self.initrd, "-append", cmdline]),
-                *(word for name in self.disks for word in (
-                    "-drive", f"if=none,id={name},file={self._overlay(name)},format=qcow2,cache=writeback",
-                    *([] if name in self.late else ["-device", f"virtio-blk-pci,{self._device(name)}"]))),
+                *(word for name in self.disks for word in self._disk(name)),
                 "-drive", f"if=none,id=images,file={self.cut}/images.img,format=raw,read-only=on",
                 "-device", "virtio-blk-pci,drive=images"]
 

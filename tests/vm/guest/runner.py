@@ -21,13 +21,14 @@ from . import disk, tree, uefi
 from .case import Case, Failed
 from .qemu import QEMU
 
-# What is shown, with which slot and boot backend and initrd.
-Row = collections.namedtuple("Row", "function backend boot initrd")
+# What is shown, with which slot and boot backend and initrd, and what the guest has besides.
+Row = collections.namedtuple("Row", "function backend boot initrd options")
 
 
-def rows(prefix, backend, boot, flows, initrd="initramfs-tools"):
+def rows(prefix, backend, boot, flows, initrd="initramfs-tools", options=()):
     """Cases on one kind of guest: {prefix + name: Row}."""
-    return {prefix + name: Row(function, backend, boot, initrd) for name, function in flows.items()}
+    return {prefix + name: Row(function, backend, boot, initrd, options)
+            for name, function in flows.items()}
 
 
 def _machine(row):
@@ -57,7 +58,7 @@ def _cut(row, folder):
         raise tree.NoTree(f"not installed: {' '.join(uefi.missing())}")
     if not os.path.exists(f"{folder}/images.img"):
         disk.cut(os.environ["ABUPDATE_BUILD"], folder, (row.initrd,), backend=row.backend,
-                 boot=row.boot)
+                 boot=row.boot, options=row.options)
 
 
 def main(cases, doc):
@@ -74,7 +75,7 @@ def main(cases, doc):
     with tempfile.TemporaryDirectory(prefix="abupdate-vm-", dir=scratch_parent()) as top:
         for name in args.name or cases:
             row, started = cases[name], time.monotonic()
-            cut = f"{args.dir or top}/{row.backend}-{row.boot}-{row.initrd}"
+            cut = f"{args.dir or top}/{'-'.join([*row[1:4], *row.options])}"
             try:
                 if not shutil.which(QEMU):
                     raise tree.NoTree(f"{QEMU} is not installed")

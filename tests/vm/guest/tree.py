@@ -17,6 +17,8 @@ PACKAGES = """
     libjson-c5 libeconf0 libbtrfsutil1 libblkid1 libmount1 libsmartcols1 libzstd1 liblzma5 zlib1g
     libssl3 libcurl4 libseccomp2 libcap2 libisal2 grub-common polkitd
 """.split()
+# What a guest may have besides, by the name of the option.
+WITH = {"multipath": ["multipath-tools", "multipath-tools-boot"]}
 LEFT_OUT = ("doc", "man", "locale", "info", "bug", "lintian", "i18n")
 # What takes time at boot and means nothing to a guest without network, clock and people.
 MASKED = """
@@ -36,6 +38,9 @@ MASKED = """
     systemd-modules-load.service systemd-boot-system-token.service systemd-repart.service
 """.split()
 MODULES = "btrfs\nvirtio_pci\nvirtio_blk\n"
+SCSI = "virtio_scsi\nsd_mod\n"
+# A disk with two paths is a map from its first boot on, without an entry in /etc/multipath/wwids.
+MULTIPATH = "defaults {\n\tfind_multipaths greedy\n\tuser_friendly_names no\n}\n"
 FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "files")
 
 
@@ -49,9 +54,10 @@ def cache_dir():
     return os.path.join(base, "abupdate-vm")
 
 
-def debian():
-    """The path of a tar file with the Debian; made where it is not there yet."""
-    command = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(PACKAGES)}",
+def debian(options=()):
+    """The path of a tar file with the Debian and what @options of WITH bring; made where it is not there yet."""
+    packages = PACKAGES + [package for name in options for package in WITH[name]]
+    command = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(packages)}",
                '--aptopt=Acquire::Languages "none"',
                "--essential-hook=mkdir -p $1/etc/initramfs-tools/conf.d"
                " && echo MODULES=list >$1/etc/initramfs-tools/conf.d/guest",
@@ -59,6 +65,8 @@ def debian():
                "bookworm"]
     name = hashlib.sha256(repr(command).encode()).hexdigest()[:16]
     path = f"{cache_dir()}/debian-{name}.tar"
+    if os.path.exists(path):
+        return path
     os.makedirs(cache_dir(), exist_ok=True)
     with open(f"{cache_dir()}/lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -102,17 +110,19 @@ def _units(tree):
     run("systemctl", f"--root={tree}", "--quiet", "preset-all")
 
 
-def fill(tree, build, key):
-    """Unpack the Debian into the empty folder @tree and install @build: version 1.0."""
+def fill(tree, build, key, options=()):
+    """Unpack the Debian with @options into the empty folder @tree and install @build: version 1.0."""
     run("tar", "-x", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-p", "-C", tree,
-        "-f", debian())
+        "-f", debian(options))
     run("meson", "install", "-C", build, "--no-rebuild", "--quiet",
         env=dict(os.environ, DESTDIR=os.path.abspath(tree)))
     write(f"{tree}/etc/fstab", "# / is the subvolume that the boot loader chose\n")
     write(f"{tree}/etc/hostname", "guest\n")
     write(f"{tree}/etc/systemd/journald.conf.d/guest.conf", "[Journal]\nStorage=volatile\n")
     write(f"{tree}/etc/machine-id", "")
-    write(f"{tree}/etc/initramfs-tools/modules", MODULES)
+    write(f"{tree}/etc/initramfs-tools/modules", MODULES + (SCSI if "multipath" in options else ""))
+    if "multipath" in options:
+        write(f"{tree}/etc/multipath.conf", MULTIPATH)
     shutil.copy(f"{key}.pub", f"{tree}/etc/abupdate/keys.d/guest.pem")
     run("chroot", tree, "passwd", "-d", "root")
     _units(tree)
