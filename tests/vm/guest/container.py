@@ -7,6 +7,7 @@ after an update is what the loader would have chosen, but counts no tries. Loop 
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -25,6 +26,14 @@ def must_be_here():
     """NoContainer where there is no systemd-nspawn."""
     if not shutil.which(NSPAWN):
         raise NoContainer(f"{NSPAWN} is not installed (package systemd-container)")
+
+
+def _kill(process):
+    """End what runs in @process: where nspawn alone is killed, its systemd lives on."""
+    with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as file:
+        for child in file.read().split():
+            os.kill(int(child), signal.SIGKILL)
+    process.communicate()
 
 
 class Container:
@@ -55,15 +64,17 @@ class Container:
             kernel.mount(maker.device, images, "ext4", kernel.MS_RDONLY)
             started = time.time()
             try:
-                done = subprocess.run(
+                process = subprocess.Popen(
                     [NSPAWN, "--quiet", f"--directory={root}", "--boot", "--register=no", "--keep-unit",
                      "--console=passive", "--capability=all", "--private-network", "--bind-ro=/sys/fs/btrfs",
                      f"--bind={orders}:{ORDERS}", f"--bind-ro={images}:/opt", f"--bind={loop.device}",
                      "--bind=/dev/btrfs-control", "--bind=/dev/loop-control",
                      "systemd.wants=guest-script.service"],
                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                    text=True, check=False, timeout=LIMIT)
+                    text=True, preexec_fn=lambda: kernel.die_with_parent(signal.SIGTERM))
+                told = process.communicate(timeout=LIMIT)[0]
             except subprocess.TimeoutExpired as error:
+                _kill(process)
                 raise NoContainer(f"the script has not ended after {LIMIT} s: {script}") from error
             finally:
                 kernel.umount(images)
@@ -73,5 +84,5 @@ class Container:
                  open(f"{orders}/said", encoding="utf-8", errors="replace") as said:
                 return int(code.read()), said.read(), os.stat(f"{orders}/begun").st_mtime - started
         except FileNotFoundError:
-            raise NoContainer(f"{NSPAWN} ended with {done.returncode} before the script did: "
-                              f"{done.stdout[-2000:]}") from None
+            raise NoContainer(f"{NSPAWN} ended with {process.returncode} before the script did: "
+                              f"{told[-2000:]}") from None
