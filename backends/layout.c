@@ -182,6 +182,20 @@ int layout_record(const Layout *l, const Slot *slot, Err **reterr) {
         return r < 0 ? err_add(reterr, r, "record slot %s", slot->id) : 0;
 }
 
+/* The default subvolume cannot be deleted. Where the boot entry names the root it may be that of a slot
+ * which is going: then what runs takes its place. */
+static void release_default(const Layout *l) {
+        _cleanup_(freep) char *path = NULL;
+        uint64_t id, booted;
+
+        if (!str_eq(l->world->config->boot, "default-subvolume") &&
+                        default_subvol_get(l->top_fd, &id, NULL) >= 0 &&
+                        subvol_path(l->top_fd, id, &path, NULL) >= 0 &&
+                        str_after(path, LAYOUT_HOME "/staging/") &&
+                        subvol_id(l->world->root_fd, &booted, NULL) >= 0)
+                (void) default_subvol_set(l->top_fd, booted, NULL);
+}
+
 static int discard_one(const Layout *l, const char *id, Err **reterr) {
         _cleanup_(freep) char *gone = str_printf(GONE "%s", id);
         int r;
@@ -193,6 +207,7 @@ static int discard_one(const Layout *l, const char *id, Err **reterr) {
         if (renameat2(l->slots_fd, id, l->staging_fd, gone, RENAME_NOREPLACE) < 0 &&
                         errno != ENOENT)
                 return err_sys(reterr, errno, "discard slot %s", id);
+        release_default(l);
         r = remove_tree(l->staging_fd, gone, QUARANTINE_DEPTH, reterr);
         return r < 0 ? err_add(reterr, r, "discard slot %s", id) : 0;
 }
@@ -218,13 +233,30 @@ int layout_kept(const Layout *l, bool make, int *ret_fd, Err **reterr) {
         return 0;
 }
 
+/* EPERM: it is being sent, a swap file in it is in use, or it is the default; it goes when that has
+ * ended. Until then it takes room, and keeps no job from being done. */
+static int clean_one(const Layout *l, const char *name, Err **reterr) {
+        _cleanup_(err_freep) Err *why = NULL;
+        int r = remove_tree(l->staging_fd, name, QUARANTINE_DEPTH, &why);
+
+        if (r == -EPERM || r == -EBUSY)
+                return 0;
+        if (r < 0 && reterr)
+                *reterr = MOVE(why);
+        return r < 0 ? r : 1;
+}
+
 int layout_clean(const Layout *l, unsigned *ret_count, Err **reterr) {
         _cleanup_(strv_freep) char **names = NULL;
         unsigned count = 0;
         int r = dir_names(l->staging_fd, &names, reterr);
 
-        for (char **n = names; r >= 0 && *n; n++, count++)
-                r = remove_tree(l->staging_fd, *n, QUARANTINE_DEPTH, reterr);
+        if (r >= 0 && *names)
+                release_default(l);
+        for (char **n = names; r >= 0 && *n; n++) {
+                r = clean_one(l, *n, reterr);
+                count += r > 0;
+        }
         if (r >= 0 && count > 0)
                 r = fs_sync(l->top_fd, reterr);
         if (r < 0)

@@ -38,4 +38,6 @@ int layout_place(const Layout *l, const char *job, const Slot *draft, Err **rete
 int layout_record(const Layout *l, const Slot *slot, Err **reterr);
 int layout_discard(const Layout *l, const char *const ids[], Err **reterr);
 int layout_kept(const Layout *l, bool make, int *ret_fd, Err **reterr);
+/* Empties the quarantine. What cannot be deleted now, because it is being sent or holds a swap file in
+ * use, stays for the next time. */
 int layout_clean(const Layout *l, unsigned *ret_count, Err **reterr);

@@ -61,6 +61,14 @@ int subvol_id(int fd, uint64_t *ret, Err **reterr) {
         return r < 0 ? err_sys(reterr, r, "read subvolume id") : 0;
 }
 
+int subvol_path(int fd, uint64_t id, char **ret, Err **reterr) {
+        int r = id == BTRFS_FS_TREE_OBJECTID
+                                ? str_set(ret, "")
+                                : util_errno(btrfs_util_subvolume_path_fd(fd, id, ret));
+
+        return r < 0 ? err_sys(reterr, r, "find subvolume %" PRIu64, id) : 0;
+}
+
 int subvol_info(int fd, SubvolInfo *ret, Err **reterr) {
         struct btrfs_util_subvolume_info info;
         int r = util_errno(btrfs_util_subvolume_info_fd(fd, 0, &info));

@@ -23,6 +23,8 @@ int fs_id(int fd, uint8_t ret[16], Err **reterr);
 
 /* The subvolume that @fd lies in. */
 int subvol_id(int fd, uint64_t *ret, Err **reterr);
+/* Its path from the top of the file system, "" for the top itself. Needs CAP_SYS_ADMIN. */
+int subvol_path(int fd, uint64_t id, char **ret, Err **reterr);
 int subvol_info(int fd, SubvolInfo *ret, Err **reterr);
 
 /* Is @name below @parent_fd the top of a subvolume? 1, 0, or a negative errno. */

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What becomes of slots: rollback, blessing, tries, retention, pins, pruning."""
 
+import os
+import subprocess
 import sys
 
 from machinery import harness
@@ -263,6 +265,54 @@ def test_entries_of_the_loader(case):
     case.abctl(it, "rollback")
     it.reboot()
     case.expect(it, booted="1", version="1.0")
+
+
+def test_default_that_goes(case):
+    """Where entries name the root, the slot that is the default subvolume can go like any other."""
+    for loader in ("bls", "grub"):
+        it = case.machine(loader=loader)
+        case.equal(it.on_disk(default_subvolume), "@abupdate/slots/1/root", loader)
+        case.to(it, "2.0", change="echo two >etc/motd")
+        case.abctl(it, "discard", "1")
+        case.equal(it.on_disk(default_subvolume), "@abupdate/slots/2/root", loader)
+        case.update(it, "3.0", change="echo three >etc/motd")
+        case.equal(it.on_disk(quarantined), [], loader)
+        it.reboot()
+        case.expect(it, booted="3", version="3.0", state="trial")
+
+
+def test_default_in_quarantine(case):
+    """A quarantine that cannot be emptied keeps no job from being done; it goes when it can."""
+    it = case.machine()
+    it.on_disk(make_default_in_quarantine)
+    case.refused(it, "prune", error="NothingToDo", code=3)
+    case.equal(it.on_disk(quarantined), ["job-1"])
+    it.on_disk(lambda top: subprocess.run(
+        ["btrfs", "subvolume", "set-default", f"{top}/@abupdate/slots/1/root"], check=True))
+    case.refused(it, "prune", error="NothingToDo", code=3)
+    case.equal(it.on_disk(quarantined), [])
+    case.update(it, "2.0")
+    case.sound(it, ["2.0"])
+
+
+def default_subvolume(top):
+    """The path of the default subvolume."""
+    done = subprocess.run(["btrfs", "subvolume", "get-default", top], check=True,
+                          stdout=subprocess.PIPE, text=True)
+    return done.stdout.split()[-1]
+
+
+def quarantined(top):
+    """What is in the quarantine."""
+    return sorted(os.listdir(f"{top}/@abupdate/staging"))
+
+
+def make_default_in_quarantine(top):
+    """A default subvolume there: like one that is being sent, it cannot be deleted."""
+    job = f"{top}/@abupdate/staging/job-1"
+    os.mkdir(job)
+    subprocess.run(["btrfs", "--quiet", "subvolume", "create", f"{job}/root"], check=True)
+    subprocess.run(["btrfs", "subvolume", "set-default", f"{job}/root"], check=True)
 
 
 def test_condemned_in_the_last_try(case):
