@@ -149,6 +149,19 @@ char *str_printable(const char *s) {
         return out;
 }
 
+char *str_told(const char *s, size_t max) {
+        _cleanup_(freep) char *begin = strndup(s, max + 1);
+        char *text = begin ? str_printable(begin) : NULL;
+        size_t n = max - strlen("...");
+
+        if (!text || strlen(text) <= max)
+                return text;
+        while (n > 0 && ((unsigned char) text[n] & 0xc0) == 0x80)
+                n--;
+        strcpy(text + n, "...");
+        return text;
+}
+
 bool name_ok(const char *s) {
         static const char ok[] =
                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";

@@ -111,6 +111,9 @@ char *format_bytes(char buf[static 16], uint64_t bytes);
  * name must not write escape sequences there. New string, or NULL when memory is short. */
 char *str_printable(const char *s);
 
+/* The same, and at most @max bytes of it, 4 or more: of what is longer the beginning, with "..." behind. */
+char *str_told(const char *s, size_t max);
+
 /* A slot, job or transaction name that may become a path component: 1 to 64 of [A-Za-z0-9._-],
  * no leading dot. */
 bool name_ok(const char *s);

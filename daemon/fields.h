@@ -6,6 +6,7 @@
 #include <json-c/json.h>
 
 #include "base/err.h"
+#include "dbus/worker-api.h"
 
 typedef enum FieldType {
         FIELD_STRING, /* char * */
@@ -23,7 +24,7 @@ typedef struct Field {
         const char *property; /* on the bus, where it is one that changes */
 } Field;
 
-#define STRING_MAX  4096u
+#define STRING_MAX  WORKER_STRING_MAX
 #define STRINGS_MAX 256u
 
 /* Parses exactly one JSON object of at most @depth levels. The caller puts the result. -EBADMSG, -ENOMEM. */

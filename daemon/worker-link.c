@@ -37,6 +37,38 @@ json_object *worker_packet(const char *msg) {
         return o;
 }
 
+/* Texts come from file names, configuration and other programs too, in whatever encoding. One that the
+ * daemon does not take would hide the whole machine from it, for as long as the history keeps it. */
+static int make_plain(json_object *o) {
+        _cleanup_(freep) char *text = NULL;
+        const char *old;
+        int r = 0;
+
+        switch (json_object_get_type(o)) {
+        case json_type_string:
+                old = json_object_get_string(o);
+                text = str_told(old, WORKER_STRING_MAX);
+                if (!text)
+                        return -ENOMEM;
+                if (str_eq(text, old) && strlen(old) == (size_t) json_object_get_string_len(o))
+                        return 0;
+                return json_object_set_string(o, text) ? 0 : -ENOMEM;
+        case json_type_array:
+                for (size_t i = 0; r >= 0 && i < json_object_array_length(o); i++)
+                        r = make_plain(json_object_array_get_idx(o, i));
+                return r;
+        case json_type_object: {
+                json_object_object_foreach(o, key, value) {
+                        (void) key;
+                        if (r >= 0)
+                                r = make_plain(value);
+                }
+                return r;
+        }
+        default: return 0;
+        }
+}
+
 void worker_link_send(WorkerLink *l, json_object *packet, int fd) {
         union {
                 char room[CMSG_SPACE(sizeof(int))];
@@ -48,6 +80,10 @@ void worker_link_send(WorkerLink *l, json_object *packet, int fd) {
 
         if (!packet)
                 return;
+        if (make_plain(packet) < 0) {
+                json_object_put(packet);
+                return;
+        }
         iov.iov_base = (char *) json_object_to_json_string_length(
                         packet, JSON_C_TO_STRING_PLAIN, &iov.iov_len);
         if (fd >= 0) {
@@ -87,7 +123,9 @@ void worker_link_progress(WorkerLink *l, const char *phase, uint64_t done, uint6
 void worker_link_world(WorkerLink *l, json_object *world) {
         _cleanup_(fd_closep) int fd = memfd_create("world", MFD_CLOEXEC);
         size_t size = 0;
-        const char *text = json_object_to_json_string_length(world, JSON_C_TO_STRING_PLAIN, &size);
+        const char *text = make_plain(world) < 0 ? NULL
+                                                 : json_object_to_json_string_length(world,
+                                                                   JSON_C_TO_STRING_PLAIN, &size);
 
         if (fd < 0 || !text)
                 return;

@@ -62,6 +62,9 @@
  *    "refused":[{"version":"2.0","reason":"..."}],
  *    "history":[{"time":USEC,"job":7,"type":"update","slot":"3","version":"2.0","status":0,"error":"","message":"..."}]}
  *   history: oldest first, at most 200.
+ *
+ * Every string, in a packet and in the world, is plain text (str_printable()) of at most WORKER_STRING_MAX bytes; lists of
+ * strings have at most 256. The daemon takes nothing else.
  */
 #pragma once
 
@@ -71,3 +74,4 @@
 #define WORKER_IMAGE_FD    4
 #define WORKER_MANIFEST_FD 5
 #define WORKER_PACKET_MAX  (128 * 1024)
+#define WORKER_STRING_MAX  4096u

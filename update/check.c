@@ -7,6 +7,8 @@
 #include "update/kept.h"
 #include "update/trust.h"
 
+enum { FINDINGS_TOLD = 100 };
+
 void finding_list_done(FindingList *l) {
         for (size_t i = 0; i < l->n; i++) {
                 free(l->findings[i].subject);
@@ -17,26 +19,36 @@ void finding_list_done(FindingList *l) {
         *l = (FindingList){0};
 }
 
-static int add(FindingList *l, const char *severity, const char *subject, const char *advice,
-                const char *fmt, ...) _printf_(5, 6);
-static int add(FindingList *l, const char *severity, const char *subject, const char *advice,
-                const char *fmt, ...) {
+_printf_(5, 0) static int put(FindingList *l, const char *severity, const char *subject,
+                const char *advice, const char *fmt, va_list ap) {
         Finding *more = reallocarray(l->findings, l->n + 1, sizeof(*more)), *f;
-        va_list ap;
-        int n;
 
         if (!more)
                 return -ENOMEM;
         l->findings = more;
-        f = &l->findings[l->n];
+        f = &l->findings[l->n++];
         *f = (Finding){severity, strdup(subject), NULL, strdup(advice)};
-        va_start(ap, fmt);
-        n = vasprintf(&f->problem, fmt, ap);
-        va_end(ap);
-        if (n < 0)
+        if (vasprintf(&f->problem, fmt, ap) < 0)
                 f->problem = NULL;
-        l->n++;
         return f->subject && f->problem && f->advice ? 0 : -ENOMEM;
+}
+
+/* Who has so many has one cause for most of them, and neither a packet nor a person takes in more. */
+static int add(FindingList *l, const char *severity, const char *subject, const char *advice,
+                const char *fmt, ...) _printf_(5, 6);
+static int add(FindingList *l, const char *severity, const char *subject, const char *advice,
+                const char *fmt, ...) {
+        va_list ap;
+        int r = 0;
+
+        va_start(ap, fmt);
+        if (l->n + 1 < FINDINGS_TOLD)
+                r = put(l, severity, subject, advice, fmt, ap);
+        else if (l->n < FINDINGS_TOLD)
+                r = put(l, "warning", "abupdate", "put these right first, then look again",
+                                "there is more than is told here", ap);
+        va_end(ap);
+        return r;
 }
 
 static int check_configuration(const Machine *m, FindingList *l) {

@@ -5,6 +5,9 @@
 #include "update/records.h"
 #include "update/reserve.h"
 
+/* As many as the history keeps fit into its file. */
+enum { HISTORY_TEXT_MAX = 2048 };
+
 void job_done(Job *j) {
         facts_done(&j->facts);
         facts_done(&j->before);
@@ -82,8 +85,9 @@ int job_history(Machine *m, uint64_t id, uint64_t started, const char *type, con
                 const char *version, int status, const char *error, const char *message,
                 Err **reterr) {
         _cleanup_(json_freep) json_object *o = json_object_new_object();
+        _cleanup_(freep) char *text = str_told(message, HISTORY_TEXT_MAX);
 
-        if (!o || json_put(o, "time", json_object_new_uint64(now_realtime())) < 0 ||
+        if (!o || !text || json_put(o, "time", json_object_new_uint64(now_realtime())) < 0 ||
                         json_put(o, "started", json_object_new_uint64(started)) < 0 ||
                         json_put(o, "job", json_object_new_uint64(id)) < 0 ||
                         json_put(o, "type", json_object_new_string(type)) < 0 ||
@@ -91,7 +95,7 @@ int job_history(Machine *m, uint64_t id, uint64_t started, const char *type, con
                         json_put(o, "version", json_object_new_string(str_or(version, ""))) < 0 ||
                         json_put(o, "status", json_object_new_int(status)) < 0 ||
                         json_put(o, "error", json_object_new_string(error)) < 0 ||
-                        json_put(o, "message", json_object_new_string(message)) < 0)
+                        json_put(o, "message", json_object_new_string(text)) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
         return history_add(m->state_fd, o, reterr);
 }

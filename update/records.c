@@ -31,6 +31,19 @@ static int list_add(json_object *list, json_object *borrowed) {
         return -ENOMEM;
 }
 
+/* What a power cut has torn may be no text any more. */
+static json_object *parse_line(const char *line) {
+        json_tokener *t = json_tokener_new();
+        json_object *o = NULL;
+
+        if (t) {
+                json_tokener_set_flags(t, JSON_TOKENER_VALIDATE_UTF8);
+                o = json_tokener_parse_ex(t, line, -1);
+                json_tokener_free(t);
+        }
+        return o;
+}
+
 /* A file that is too large, no file at all, or unreadable counts as empty: it is memory, not
  * truth. */
 static int lines_read(int dir_fd, const char *name, json_object **ret, Err **reterr) {
@@ -46,7 +59,7 @@ static int lines_read(int dir_fd, const char *name, json_object **ret, Err **ret
                 return err_new(reterr, r, "out of memory");
         for (char *line = r > 0 ? strtok_r(text, "\n", &save) : NULL; line;
                         line = strtok_r(NULL, "\n", &save)) {
-                json_object *o = json_tokener_parse(line);
+                json_object *o = parse_line(line);
 
                 if (!json_object_is_type(o, json_type_object))
                         json_object_put(o);

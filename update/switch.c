@@ -6,6 +6,8 @@
 #include "update/records.h"
 #include "update/slot-steps.h"
 
+enum { REASON_MAX = 1024 };
+
 typedef struct Switch {
         char *target; /* the slot that boots next afterwards; NULL: stays */
         char *left;   /* the slot that is left and thereby condemned; NULL: none */
@@ -244,7 +246,7 @@ int job_mark_bad(Job *j, const char *slot, const char *reason, Err **reterr) {
         r = switch_set(&w, target, s, reterr);
         if (r < 0)
                 return r;
-        w.reason = strdup(reason && *reason ? reason : "marked bad");
+        w.reason = str_told(reason && *reason ? reason : "marked bad", REASON_MAX);
         if (!w.reason)
                 return err_new(reterr, ENOMEM, "out of memory");
         r = target ? job_says(j, reterr, "slot %s (version %s) is bad; slot %s boots next", s->id,

@@ -52,6 +52,17 @@ def test_bad_value(case):
     case.abctl(it, "update", image)
 
 
+def test_other_encodings(case):
+    """A key in Latin-1 is told of like any other, and hides nothing of the machine."""
+    it = case.machine()
+    _append(it, "\\n[Update]\\nK\\0344se=1\\n")
+    result = it.abctl("--json=short", "check")
+    case.check("xe4se" in result.out, result)
+    case.expect(it, booted="1", version="1.0")
+    case.update(it, "2.0")
+    case.expect(it, next="2")
+
+
 def test_key_twice(case):
     """A key that stands twice in one file is told of, with the file."""
     it = case.machine()

@@ -9,6 +9,9 @@ import sys
 
 from machinery import harness
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "stream"))
+from streamwriter import StreamWriter
+
 BROKEN = ("Truncated", "BadStream", "UnsafePath", "ForbiddenContent", "LimitExceeded",
           "VerifyFailed", "ParentMissing", "UnknownSubvolume", "BadInput")
 
@@ -225,6 +228,20 @@ def test_hostile_names(case):
     case.check(result.code in (1, 2), result)
     case.check("\x1b" not in result.out + result.err, result)
     case.check("\x1b" not in it.abctl("history").out)
+
+
+def test_long_names(case):
+    """A path that has no end is told of in part, and hides nothing of the machine, now and later."""
+    it = case.machine()
+    stream = StreamWriter().subvol("root")
+    for number in range(30000):    # past what is looked at before the job has begun
+        stream.mkfile(f"f{number}")
+    stream.mkfile("/".join(["\x01" * 200] * 10) + "/..").end()
+    result = _refused(case, it, _file(case, stream.bytes()), "UnsafePath")
+    case.check("..." in result.out and len(result.out) < 10000, result)
+    it.reboot()
+    case.expect(it, booted="1", version="1.0")
+    case.check("UnsafePath" in it.abctl("history").out)
 
 
 def test_wrong_use(case):

@@ -295,6 +295,17 @@ def test_default_in_quarantine(case):
     case.sound(it, ["2.0"])
 
 
+def test_many_incomplete(case):
+    """Slots that are none, more than anybody reads about, hide nothing of the machine."""
+    it = case.machine()
+    it.on_disk(lambda top: [os.mkdir(f"{top}/@abupdate/slots/{n}") for n in range(1000, 1400)])
+    found = case.abctl(it, "--json=short", "check", code=harness.ANY)
+    case.check("there is more" in found.out, found)
+    case.expect(it, booted="1", version="1.0")
+    case.update(it, "2.0")
+    case.expect(it, next="1400")
+
+
 def default_subvolume(top):
     """The path of the default subvolume."""
     done = subprocess.run(["btrfs", "subvolume", "get-default", top], check=True,

@@ -117,6 +117,29 @@ static void no_byte_gets_through(void **state _unused_) {
                 }
 }
 
+static void what_is_told_has_an_end(void **state _unused_) {
+        static const struct {
+                const char *in, *out;
+        } table[] = {
+                        {"", ""},
+                        {"eight by", "eight by"},
+                        {"nine byte", "nine ..."},
+                        {"\n", "\\x0a"},
+                        {"\n\n", "\\x0a\\x0a"},
+                        {"\n\n\n", "\\x0a\\..."},
+                        {"1234567\xc3\xa4", "12345..."},
+                        {"1234\xc3\xa4\xc3\xa4\xc3\xa4", "1234..."},
+                        {"123456\xc3\xa4", "123456\xc3\xa4"},
+                        {"\xff", "\\xff"},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_(freep) char *out = str_told(table[i].in, 8);
+
+                assert_string_equal(out, table[i].out);
+        }
+}
+
 static void names_become_path_components(void **state _unused_) {
         static const char *const good[] = {"1", "a", "A-b_c.9", "_", "-", "a..b"},
                                  *const bad[] = {"", ".", "..", ".a", "a/b", "/", "a b", "a\n",
@@ -279,6 +302,7 @@ int main(void) {
                         CASE(booleans_are_eight_words),
                         CASE(only_harmless_text_is_printable),
                         CASE(no_byte_gets_through),
+                        CASE(what_is_told_has_an_end),
                         CASE(names_become_path_components),
                         CASE(uuids_go_both_ways),
                         CASE(bytes_are_shown_to_people),
