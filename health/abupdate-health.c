@@ -15,6 +15,10 @@
 
 #define JUDGED "run/abupdate/judged"
 
+/* Who runs a job meanwhile must not cost a sound version its trial, nor keep a sick one running. */
+#define PATIENCE_GOOD (1800 * USEC_PER_SEC)
+#define PATIENCE_BAD  (60 * USEC_PER_SEC)
+
 typedef struct Health {
         const char *root;
         int root_fd;
@@ -75,7 +79,7 @@ static int verb_success(Health *h, Err **reterr) {
         r = open_trial(h, &trial, reterr);
         if (r <= 0)
                 return r;
-        r = trial_mark("good", NULL, reterr);
+        r = trial_mark("good", NULL, PATIENCE_GOOD, reterr);
         if (r >= 0)
                 close_trial(h);
         return r;
@@ -92,7 +96,7 @@ static int reboot_now(Err **reterr) {
 static int condemn(const Health *h, const char *reason, Err **reterr) {
         _cleanup_(err_freep) Err *err = NULL;
 
-        if (trial_mark("bad", reason, &err) < 0)
+        if (trial_mark("bad", reason, PATIENCE_BAD, &err) < 0)
                 log_error("could not condemn the slot: %s", err_text(err));
         close_trial(h);
         return reboot_now(reterr);

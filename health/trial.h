@@ -10,11 +10,13 @@ typedef struct Trial {
         int tries_left; /* of it */
 } Trial;
 
-/* Reads the status that abctl prints as JSON. -EBADMSG where it is something else. */
+/* Reads the status that abctl prints as JSON. -EBADMSG where it is something else, -EAGAIN where it says
+ * that the machine is not known, or not yet. */
 int trial_parse(const char *json, Trial *ret, Err **reterr);
 
+/* Waits a minute where the machine is not known. */
 int trial_read(Trial *ret, Err **reterr);
 
 /* The verdict on the running slot: "good", or "bad" with a reason. Fine where it has that verdict
- * already. */
-int trial_mark(const char *verdict, const char *reason, Err **reterr);
+ * already. While a job runs it is waited for, at most @patience_usec. */
+int trial_mark(const char *verdict, const char *reason, uint64_t patience_usec, Err **reterr);

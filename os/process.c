@@ -29,8 +29,8 @@ static void last_line(int fd, char *buf, size_t size) {
         }
 }
 
-/* @out: where standard output goes; -1 drops it. */
-static int run(const char *const argv[], const int *fds, int out, Err **reterr) {
+/* @out: where standard output goes; -1 drops it. 0, the exit status, or a negative errno. */
+static int run_status(const char *const argv[], const int *fds, int out, Err **reterr) {
         _cleanup_(actions_donep) posix_spawn_file_actions_t actions;
         _cleanup_(fd_closep) int output = memfd_create("output", MFD_CLOEXEC);
         char line[256];
@@ -65,8 +65,19 @@ static int run(const char *const argv[], const int *fds, int out, Err **reterr) 
         if (WIFSIGNALED(status))
                 return err_new(reterr, ECHILD, "%s was killed by signal %i", argv[0],
                                 WTERMSIG(status));
-        return err_new(reterr, ECHILD, "%s failed with status %i: %s", argv[0], WEXITSTATUS(status),
+        (void) err_new(reterr, ECHILD, "%s failed with status %i: %s", argv[0], WEXITSTATUS(status),
                         line);
+        return WEXITSTATUS(status);
+}
+
+static int run(const char *const argv[], const int *fds, int out, Err **reterr) {
+        int r = run_status(argv, fds, out, reterr);
+
+        return r > 0 ? -ECHILD : r;
+}
+
+int program_status(const char *const argv[], Err **reterr) {
+        return run_status(argv, NULL, -1, reterr);
 }
 
 int program_run(const char *const argv[], const int *fds, Err **reterr) {

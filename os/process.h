@@ -9,6 +9,10 @@
  * their numbers. -ENOENT where there is no such program, -ECHILD where it failed. */
 int program_run(const char *const argv[], const int *fds, Err **reterr);
 
-/* The same, and gives what the program wrote to its standard output, at most @max bytes (-EFBIG), with
+/* The same, and gives how it ended: 0, or the positive exit status with its story in @reterr. Negative
+ * where there is none, for it did not run or was killed. */
+int program_status(const char *const argv[], Err **reterr);
+
+/* As program_run(), and gives what the program wrote to its standard output, at most @max bytes (-EFBIG), with
  * a NUL behind. */
 int program_read(const char *const argv[], const int *fds, size_t max, char **ret, Err **reterr);

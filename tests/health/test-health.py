@@ -16,9 +16,14 @@ from tap import Tap
 
 ABCTL = """#!/bin/sh
 echo "abctl $*" >>"$CALLS"
+answer() { # whole lines of what is said in turn, the last one for ever
+        head -1 "$1"
+        test "$(wc -l <"$1")" -eq 1 || sed -i 1d "$1"
+}
 case "$*" in
---json=short*) test -z "$NO_BUS" && cat "$STATUS" ;;
---offline*status) cat "$STATUS" ;;
+--json=short*) test -z "$NO_BUS" && answer "$STATUS" ;;
+--offline*status) answer "$STATUS" ;;
+--quiet*mark*) test -z "$NO_BUS" && exit "$(answer "$MARK")" ;;
 --offline*) : ;;
 *) test -z "$NO_BUS" ;;
 esac
@@ -62,10 +67,17 @@ class Root:
 
     def trial(self, tries_left):
         """What abctl status says: on trial with so many tries, or steady."""
-        state = "steady" if tries_left is None else "trial"
-        slots = [{"id": "1", "tries-left": -1},
-                 {"id": "2", "tries-left": -1 if tries_left is None else tries_left}]
-        self.write("status", json.dumps({"state": state, "booted": "2", "slots": slots}))
+        self.write("mark", "0\n")
+        self.write("status", self.status(tries_left))
+
+    @staticmethod
+    def status(tries_left, **more):
+        """A line that abctl says."""
+        state = "good" if tries_left is None else "trial"
+        slots = [{"id": "1", "state": "good", "tries-left": -1},
+                 {"id": "2", "state": state, "tries-left": -1 if tries_left is None else tries_left}]
+        return json.dumps({"state": "steady" if tries_left is None else "trial", "booted": "2",
+                           "next": "2", "backend": "snapshot", "slots": slots, **more}) + "\n"
 
     def run(self, verb, **environ):
         """Run a verb; returns (exit code, what was called)."""
@@ -75,7 +87,8 @@ class Root:
         done = subprocess.run([self.program, f"--root={self.top}", verb], check=False, timeout=60,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                               env={"PATH": f"{self.top}/bin:/usr/bin:/bin", "CALLS": calls,
-                                   "STATUS": f"{self.top}/status", **environ})
+                                   "STATUS": f"{self.top}/status", "MARK": f"{self.top}/mark",
+                                   **environ})
         with open(calls, encoding="utf-8") as file:
             return done.returncode, file.read().splitlines()
 
@@ -164,6 +177,35 @@ def test_success_offline(root):
     root.trial(2)
     code, calls = root.run("success", NO_BUS="yes")
     same((code, calls[-1]), (0, "abctl --offline --quiet mark good --reason="))
+
+
+def test_success_while_a_job_runs(root):
+    """a job that runs meanwhile hides no trial, and is waited for"""
+    root.write("status", root.status(2, state="updating"))
+    root.write("mark", "5\n5\n0\n")
+    code, calls = root.run("success")
+    same((code, calls[1:]), (0, ["abctl --quiet mark good --reason="] * 3))
+
+
+def test_not_known_yet(root):
+    """a machine that is not known, or cannot be read, is asked again"""
+    root.write("status", root.status(2, backend="", state="") +
+               root.status(2, backend="", state="steady", reason="no room") + root.status(2))
+    same(marked(root.run("success")[1]), ["abctl --quiet mark good --reason="])
+
+
+def test_marked_already(root):
+    """a slot that somebody has marked meanwhile is fine"""
+    root.trial(2)
+    root.write("mark", "3\n")
+    same(root.run("success")[0], 0)
+    same(root.run("success"), (0, []))
+
+
+def test_another_is_next(root):
+    """a slot that is left with the next boot is not judged"""
+    root.write("status", root.status(2, next="1", state="staged"))
+    same(marked(root.run("success")[1]), [])
 
 
 def test_kexec(root):
