@@ -95,20 +95,19 @@ int boot_files_fit(int root_fd, Err **reterr) {
         return 0;
 }
 
-/* A command line without what only one slot can be told. */
-static int common_options(const char *line, char **ret) {
-        static const char *const own[] = {"root=", "rootflags=", "rootfstype=", "BOOT_IMAGE=",
-                        "initrd=", "abupdate."};
+/* A command line without some words; those that end with '=' or '.' are beginnings of words. */
+static int without(const char *line, const char *const words[], char **ret) {
         _cleanup_(freep) char *copy = strdup(line), *kept = strdup("");
         char *save = NULL;
 
         for (char *w = copy && kept ? strtok_r(copy, " \t\n", &save) : NULL; w;
                         w = strtok_r(NULL, " \t\n", &save)) {
-                bool skip = str_eq(w, "ro") || str_eq(w, "rw");
+                bool skip = false;
                 char *more;
 
-                for (size_t i = 0; i < ARRAY_SIZE(own); i++)
-                        skip |= str_after(w, own[i]) != NULL;
+                for (size_t i = 0; words[i]; i++)
+                        skip |= strpbrk(words[i], "=.") ? str_after(w, words[i]) != NULL
+                                                        : str_eq(w, words[i]);
                 if (skip)
                         continue;
                 more = str_printf("%s%s%s", kept, *kept ? " " : "", w);
@@ -123,26 +122,80 @@ static int common_options(const char *line, char **ret) {
         return 0;
 }
 
+/* What was configured is taken as it is, what another slot was told without what only one can be told. */
+static int common_options(const char *line, bool configured, char **ret) {
+        static const char *const own[] = {"root=", "rootflags=", "rootfstype=", "BOOT_IMAGE=",
+                        "initrd=", "abupdate.", "ro", "rw", NULL};
+        static const char *const flags[] = {"rootflags=", NULL};
+
+        if (configured && !strstr(line, flags[0]))
+                return str_set(ret, line);
+        return without(line, configured ? flags : own, ret);
+}
+
+/* How the root is mounted, but for what names it: "compress=zstd,device=/dev/sdb". @seed: the devices
+ * belong to one slot. */
+static int common_flags(const char *line, bool seed, char **ret) {
+        _cleanup_(freep) char *copy = strdup(line), *flags = strdup("");
+        char *save = NULL;
+        int r = copy && flags ? 0 : -ENOMEM;
+
+        for (char *w = r >= 0 ? strtok_r(copy, " \t\n", &save) : NULL; r >= 0 && w;
+                        w = strtok_r(NULL, " \t\n", &save)) {
+                const char *value = str_after(w, "rootflags=");
+
+                if (value)
+                        r = str_set(&flags, value);
+        }
+        if (r >= 0)
+                r = mount_option_drop(&flags, "subvol");
+        if (r >= 0)
+                r = mount_option_drop(&flags, "subvolid");
+        if (r >= 0 && seed)
+                r = mount_option_drop(&flags, "device");
+        if (r >= 0)
+                *ret = MOVE(flags);
+        return r;
+}
+
+/* What names the root of a slot, with @flags in its rootflags=. */
+static char *with_flags(const char *options, const char *flags) {
+        const char *at = strstr(options, "rootflags=");
+        size_t n = at ? (size_t) (at - options) + strcspn(at, " ") : 0;
+
+        if (!at || !flags || !*flags)
+                return strdup(options);
+        return str_printf("%.*s,%s%s", (int) n, options, flags, options + n);
+}
+
 /* @rest: an older command line, to go on with what it has in common; NULL: as configured. */
 int boot_files_options(
                 const World *w, const Slot *slot, const char *rest, char **ret, Err **reterr) {
-        _cleanup_(freep) char *running = NULL, *common = NULL;
-        int r = 0;
+        _cleanup_(freep) char *running = NULL, *common = NULL, *flags = NULL, *root = NULL;
+        bool configured = !rest && w->config->cmdline;
+        char *text = NULL;
+        int r;
 
         if (!slot->boot_options)
                 return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
                                 "slot %s cannot be named in a boot entry", slot->id);
-        if (!rest && w->config->cmdline)
-                r = str_set(&common, w->config->cmdline);
+        if (configured)
+                rest = w->config->cmdline;
         else if (!rest) {
                 r = file_read_at(w->root_fd, "proc/cmdline", 64 * 1024, &running, NULL, reterr);
                 if (r < 0)
                         return err_add(reterr, r, "read the kernel command line");
                 rest = running;
         }
-        if (r >= 0 && !common)
-                r = common_options(rest, &common);
+        r = common_options(rest, configured, &common);
         if (r >= 0)
-                *ret = str_printf("%s%s%s", slot->boot_options, *common ? " " : "", common);
-        return r < 0 || !*ret ? err_new(reterr, ENOMEM, "out of memory") : 0;
+                r = common_flags(rest, str_eq(w->config->backend, "seed"), &flags);
+        if (r >= 0)
+                root = with_flags(slot->boot_options, flags);
+        if (root)
+                text = str_printf("%s%s%s", root, *common ? " " : "", common);
+        if (!text)
+                return err_new(reterr, ENOMEM, "out of memory");
+        *ret = text;
+        return 0;
 }

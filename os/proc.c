@@ -57,6 +57,14 @@ int mount_option_get(const char *options, const char *name, char **ret) {
         return 0;
 }
 
+int mount_option_drop(char **options, const char *name) {
+        int r = 0;
+
+        while (r == 0)
+                r = mnt_optstr_remove_option(options, name);
+        return r < 0 ? r : 0;
+}
+
 int fstab_options(int root_fd, const char *target, char **ret, Err **reterr) {
         _cleanup_(tablep) struct libmnt_table *table = mnt_new_table();
         _cleanup_(freep) char *text = NULL;

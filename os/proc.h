@@ -15,6 +15,9 @@ int proc_cmdline_get(int root_fd, const char *key, char **ret, Err **reterr);
  * "rw,subvol=@". NULL where absent. */
 int mount_option_get(const char *options, const char *name, char **ret);
 
+/* Takes every option of that name out of *@options. */
+int mount_option_drop(char **options, const char *name);
+
 /* The mount options of the line for @target in the fstab below @dir_fd (etc/fstab), "" where
  * there is no line. */
 int fstab_options(int root_fd, const char *target, char **ret, Err **reterr);

@@ -5,6 +5,7 @@
 #include "tests/unit/folder.h"
 
 #include "backends/boot-backend.h"
+#include "backends/boot-files.h"
 
 /* Says what is in the file "facts", notes how it was called, fails where it is told to. */
 static const char program[] = "#!/bin/sh\n"
@@ -48,6 +49,46 @@ static void assert_calls(const char *wanted) {
 
         assert_string_equal(calls, wanted);
         assert_int_equal(unlinkat(dir_fd, "calls", 0), 0);
+}
+
+/* Of the mount options only what names a root is one slot's own: without its devices, or compression,
+ * no other slot is the system that it was. */
+static void mount_options_stay(void **state _unused_) {
+        static const struct {
+                const char *backend, *cmdline, *running, *options;
+        } table[] = {
+                        {"snapshot", NULL, "BOOT_IMAGE=/k root=1 rootflags=subvol=@old rw quiet",
+                                        "root=2 rootflags=subvol=x quiet"},
+                        {"snapshot", NULL,
+                                        "root=1 "
+                                        "rootflags=device=/dev/b,subvol=@old,device=/dev/"
+                                        "c,subvolid=7,"
+                                        "compress=zstd:3 rw quiet",
+                                        "root=2 rootflags=subvol=x,device=/dev/b,device=/dev/c,"
+                                        "compress=zstd:3 quiet"},
+                        {"snapshot", NULL, "rootflags=noatime rootflags=degraded",
+                                        "root=2 rootflags=subvol=x,degraded"},
+                        {"seed", NULL, "rootflags=subvol=y,device=/dev/b,noatime ro",
+                                        "root=2 rootflags=subvol=x,noatime"},
+                        {"snapshot", "a=\"b  c\" rw", "rootflags=noatime quiet",
+                                        "root=2 rootflags=subvol=x a=\"b  c\" rw"},
+                        {"snapshot", "rootflags=subvol=@,ssd panic=9", "quiet",
+                                        "root=2 rootflags=subvol=x,ssd panic=9"},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                Config c = {.backend = (char *) table[i].backend,
+                                .cmdline = (char *) table[i].cmdline};
+                const World w = {dir, dir_fd, &c};
+                _cleanup_(freep) char *options = NULL, *again = NULL;
+
+                put_file(dir_fd, "proc/cmdline", table[i].running);
+                assert_int_equal(boot_files_options(&w, &slots[1], NULL, &options, NULL), 0);
+                assert_string_equal(options, table[i].options);
+                assert_int_equal(boot_files_options(&w, &slots[1], options, &again, NULL), 0);
+                if (!table[i].cmdline)
+                        assert_string_equal(again, options);
+        }
 }
 
 static void verbs(void **state _unused_) {
@@ -136,6 +177,7 @@ static void no_program(void **state _unused_) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                         IN_FOLDER(verbs),
+                        IN_FOLDER(mount_options_stay),
                         IN_FOLDER(facts),
                         IN_FOLDER(no_program),
         };
