@@ -34,9 +34,44 @@ static int read_sealed(const uint8_t fsid[16], FsDevice *d, Err **reterr) {
         return 0;
 }
 
+/* Without an initrd the kernel has mounted /dev/root, which nobody has in /dev; without udev nobody has
+ * told it a better name since. sysfs has the kernel's own names. */
+static int find_by_uuid(const uint8_t fsid[16], const uint8_t uuid[16], char **ret) {
+        _cleanup_(strv_freep) char **names = NULL;
+        _cleanup_(freep) char *folder = NULL;
+        _cleanup_(fd_closep) int fd = -1;
+        char text[UUID_TEXT_SIZE];
+
+        folder = str_printf("/sys/fs/btrfs/%s/devices", uuid_format(text, fsid));
+        if (!folder)
+                return -ENOMEM;
+        fd = dir_open_at(AT_FDCWD, folder, NULL);
+        if (fd < 0 || dir_names(fd, &names, NULL) < 0)
+                return 0;
+        for (char **n = names; *n; n++) {
+                _cleanup_(freep) char *path = str_printf("/dev/%s", *n);
+                BtrfsSuper super;
+
+                if (!path)
+                        return -ENOMEM;
+                for (char *c = path; (c = strchr(c, '!'));) /* as sysfs writes a slash */
+                        *c = '/';
+                if (super_read(path, &super, NULL) < 0 || memcmp(super.device_uuid, uuid, 16) != 0)
+                        continue;
+                free(*ret);
+                *ret = MOVE(path);
+                return 1;
+        }
+        return 0;
+}
+
+static bool is_there(const char *path, struct stat *ret) {
+        return path[0] == '/' && stat(path, ret) >= 0;
+}
+
 static int describe(struct btrfs_ioctl_dev_info_args *info, const uint8_t fsid[16], FsDevice *ret,
                 Err **reterr) {
-        struct stat st;
+        struct stat st = {0};
 
         info->path[sizeof(info->path) - 1] = '\0';
         *ret = (FsDevice){
@@ -47,7 +82,9 @@ static int describe(struct btrfs_ioctl_dev_info_args *info, const uint8_t fsid[1
         };
         if (!ret->path)
                 return err_new(reterr, ENOMEM, "out of memory");
-        ret->missing = ret->path[0] != '/' || stat(ret->path, &st) < 0;
+        if (!is_there(ret->path, &st) && find_by_uuid(fsid, info->uuid, &ret->path) < 0)
+                return err_new(reterr, ENOMEM, "out of memory");
+        ret->missing = !is_there(ret->path, &st);
         ret->number = ret->missing ? 0 : st.st_rdev;
         /* "fsid" since Linux 6.3, where older headers have the first two words of "unused" */
         memcpy(ret->fsid, info->unused, 16);

@@ -37,6 +37,16 @@ def _spoil(it, copy):
     it.run("sh", "-c", f"printf x | dd of={path} conv=notrunc status=none")
 
 
+def test_root_without_a_name(case):
+    """The kernel has mounted a name that nobody has, as /dev/root without initrd and udev."""
+    it = case.machine(boot={"other_names": True})
+    case.check(f"/run/mapper-root {it.root} btrfs" in it.run("cat", "/proc/self/mounts").out)
+    case.expect(it, state="steady", booted="1", next="1")
+    case.update(it, "2.0")
+    it.reboot(other_names=True)
+    case.expect(it, state="trial", booted="2", version="2.0")
+
+
 def test_shared_copies(case):
     """Slots with one kernel share its copy; it goes with the last that needs it, and boots them all."""
     it = case.machine(loader="bls")

@@ -144,7 +144,8 @@ class Machine:
              release=None, other_names=False):
         """Power on. @daemon: activated, direct or none. @wrap: a command in front of the daemon.
         @release: what the kernel says that it is. @other_names: the devices are mounted under names
-        of their own, as a map of several paths is."""
+        of their own, as a map of several paths is; without a loader, under one that is gone then, as
+        /dev/root is where there was no initrd."""
         if self.running:
             raise MachineError("the power is on already")
         spec = self.spec

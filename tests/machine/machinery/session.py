@@ -150,7 +150,12 @@ class Session:
             if word == "ro":
                 flags = kernel.MS_RDONLY
         os.makedirs(self.root, exist_ok=True)
-        self._mount(self.loop.device, self.root, "btrfs", flags, options)
+        device = self.loop.device
+        if self.config["other_names"]:
+            device = self._other_name("root", device)
+        self._mount(device, self.root, "btrfs", flags, options)
+        if self.config["other_names"]:
+            os.unlink(device)
         return self.config["cmdline"]
 
     def _load(self):
