@@ -138,16 +138,28 @@ int job_begin_in_place(Job *j, Err **reterr) {
         return job_run(j, begin_steps, ARRAY_SIZE(begin_steps), &t, reterr);
 }
 
+/* How much of @version is the system's own: "1.0" of "1.0+t7". */
+static size_t own_part(const char *version) {
+        const char *plus = strrchr(version, '+');
+
+        return plus && plus[1] == 't' && plus[2] && plus[2 + strspn(plus + 2, "0123456789")] == '\0'
+                               ? (size_t) (plus - version)
+                               : strlen(version);
+}
+
 int transaction_version(
                 Job *j, const Slot *booted, const char *transaction, char **ret, Err **reterr) {
-        _cleanup_(freep) char *version = NULL;
+        _cleanup_(freep) char *version = NULL, *own = NULL;
         int r = os_release_version(j->m->root_fd, &version, reterr);
 
         if (r < 0)
                 return r;
-        if (!version || str_eq(version, booted->version)) {
+        own = strndup(booted->version, own_part(booted->version));
+        if (!own)
+                return err_new(reterr, ENOMEM, "out of memory");
+        if (!version || str_eq(version, own) || str_eq(version, booted->version)) {
                 free(version);
-                version = str_printf("%s+%s", booted->version, transaction);
+                version = str_printf("%s+%s", own, transaction);
                 if (!version)
                         return err_new(reterr, ENOMEM, "out of memory");
         }

@@ -232,6 +232,19 @@ def test_transaction_around_a_command(case):
     case.equal(it.run("cat", f"{it.root}/etc/mine").out, "mine\n")
 
 
+def test_transactions_have_names(case):
+    """A system that was changed again and again never has the name of another one."""
+    it = case.machine()
+    names = ["1.0"]
+    for number in range(3):
+        case.abctl(it, "run", "--in-place", "--", "touch", f"{it.root}/{number}")
+        it.reboot()
+        case.abctl(it, "mark", "good")
+        names.append(case.status(it)["version"])
+    case.equal(len(set(names)), 4, names)
+    case.check(all(name.startswith("1.0+t") and name.count("+") == 1 for name in names[1:]), names)
+
+
 def test_transaction_aborted(case):
     """begin --in-place, change the running system, abort: the next boot is as it was before."""
     it = case.machine()
