@@ -40,7 +40,8 @@ static bool has_ended(Thread *t) {
         struct timespec until;
         bool done;
 
-        clock_gettime(CLOCK_REALTIME, &until);
+        /* a clock that somebody sets back must not make this moment a year */
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += LOOK_MSEC * 1000 * 1000;
         if (until.tv_nsec >= 1000 * 1000 * 1000) {
                 until.tv_sec++;
@@ -48,7 +49,7 @@ static bool has_ended(Thread *t) {
         }
         pthread_mutex_lock(&t->lock);
         if (!t->done)
-                (void) pthread_cond_timedwait(&t->ended, &t->lock, &until);
+                (void) pthread_cond_clockwait(&t->ended, &t->lock, CLOCK_MONOTONIC, &until);
         done = t->done;
         pthread_mutex_unlock(&t->lock);
         return done;
