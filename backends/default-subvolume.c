@@ -338,13 +338,13 @@ static bool already_good(int top_fd, const char *slot_id) {
                slot_parse(text, size, &slot, NULL) >= 0 && slot_proven(&slot);
 }
 
-int default_subvolume_count(const char *device, char **ret_text, Err **reterr) {
+int default_subvolume_count(const char *device, const char *flags, char **ret_text, Err **reterr) {
         _cleanup_(record_done) Record rec = {0};
         _cleanup_(fd_closep) int top_fd = -1;
         uint64_t key;
         int r;
 
-        r = toplevel_open_device(device, /* read_only= */ false, &top_fd, reterr);
+        r = toplevel_open_with(device, flags, &top_fd, reterr);
         if (r >= 0)
                 r = default_subvol_get(top_fd, &key, reterr);
         if (r >= 0)

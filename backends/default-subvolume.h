@@ -12,8 +12,8 @@ enum {
 };
 
 /* Takes one try off the slot on trial, or goes back. @device is a path that the caller trusts;
- * its file system is not mounted yet. @ret_text says what was done, for the kernel log. To be
- * called once a boot. Durable: after a power cut the try has been counted or not, and the
- * default is the old or the new one. Returns one of the above or a negative errno; on an error
- * nothing has changed and booting on is right. */
-int default_subvolume_count(const char *device, char **ret_text, Err **reterr);
+ * its file system is not mounted yet, and will be with @flags (rootflags=). @ret_text says what was
+ * done, for the kernel log. To be called once a boot. Durable: after a power cut the try has been
+ * counted or not, and the default is the old or the new one. Returns one of the above or a negative
+ * errno; on an error nothing has changed and booting on is right. */
+int default_subvolume_count(const char *device, const char *flags, char **ret_text, Err **reterr);

@@ -9,6 +9,7 @@
 #include "backends/default-subvolume.h"
 #include "backends/heal.h"
 #include "backends/seal.h"
+#include "os/proc.h"
 
 /* The kernel log is the only one there is this early; one write is one line of it. stdio cannot write
  * there: it asks for the offset first, and the device has none. */
@@ -18,6 +19,16 @@ static void say(int level, const char *text) {
 
         if (fd < 0 || !line || write(fd, line, strlen(line)) < 0)
                 fprintf(stderr, "abupdate-initrd: %s\n", text);
+}
+
+/* As the root will be mounted: without a disk of its mirror, for one. */
+static int count(const char *device, char **ret_text, Err **reterr) {
+        _cleanup_(fd_closep) int root_fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        _cleanup_(freep) char *flags = NULL;
+
+        if (root_fd >= 0)
+                (void) proc_cmdline_get(root_fd, "rootflags", &flags, NULL);
+        return default_subvolume_count(device, str_or(flags, ""), ret_text, reterr);
 }
 
 static int usage(FILE *f, int status) {
@@ -60,7 +71,7 @@ int main(int argc, char *argv[]) {
         r = seal ? seed_seal(device, &text, &err)
                  : sprout_heal(device, /* running_on= */ 0, &text, &err);
         if (!seal && r == 0)
-                (void) default_subvolume_count(device, &text, &err);
+                (void) count(device, &text, &err);
         if (err)
                 say(4, err_text(err));
         else if (text)

@@ -18,7 +18,25 @@ static int context_error(int context, int code, const char *device, Err **reterr
         return err_sys(reterr, code, "mount the top level of %s: %s", device, line + 2);
 }
 
-int toplevel_open_device(const char *device, bool read_only, int *ret, Err **reterr) {
+static int set_options(int context, const char *options) {
+        _cleanup_(freep) char *copy = strdup(options);
+        char *save = NULL;
+        int r = copy ? 0 : -1;
+
+        for (char *o = r == 0 ? strtok_r(copy, ",", &save) : NULL; r == 0 && o;
+                        o = strtok_r(NULL, ",", &save)) {
+                const char *device = str_after(o, "device=");
+
+                if (device)
+                        r = fsconfig(context, FSCONFIG_SET_STRING, "device", device, 0);
+                else if (str_eq(o, "degraded"))
+                        r = fsconfig(context, FSCONFIG_SET_FLAG, "degraded", NULL, 0);
+        }
+        return r;
+}
+
+static int open_device(
+                const char *device, bool read_only, const char *options, int *ret, Err **reterr) {
         _cleanup_(fd_closep) int context = -1, tree = -1, fd = -1;
 
         context = fsopen("btrfs", FSOPEN_CLOEXEC);
@@ -27,6 +45,7 @@ int toplevel_open_device(const char *device, bool read_only, int *ret, Err **ret
         if (fsconfig(context, FSCONFIG_SET_STRING, "source", device, 0) < 0 ||
                         fsconfig(context, FSCONFIG_SET_STRING, "subvolid", "5", 0) < 0 ||
                         (read_only && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
+                        set_options(context, options) < 0 ||
                         fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return context_error(context, errno, device, reterr);
         tree = fsmount(context, FSMOUNT_CLOEXEC,
@@ -41,6 +60,14 @@ int toplevel_open_device(const char *device, bool read_only, int *ret, Err **ret
                 return err_sys(reterr, errno, "open the top level of %s", device);
         *ret = MOVE_FD(fd);
         return 0;
+}
+
+int toplevel_open_device(const char *device, bool read_only, int *ret, Err **reterr) {
+        return open_device(device, read_only, "", ret, reterr);
+}
+
+int toplevel_open_with(const char *device, const char *options, int *ret, Err **reterr) {
+        return open_device(device, /* read_only= */ false, options, ret, reterr);
 }
 
 /* The path of a device of the file system itself: a seed below it would be another one. */

@@ -14,3 +14,7 @@ int toplevel_open(int root_fd, bool read_only, int *ret, Err **reterr);
 /* Of the Btrfs on a block device, which need not be mounted. @device is a path that the caller
  * trusts. */
 int toplevel_open_device(const char *device, bool read_only, int *ret, Err **reterr);
+
+/* The same, writable, with those of @options, a comma-separated list, without which some file systems
+ * do not mount: degraded, device=. */
+int toplevel_open_with(const char *device, const char *options, int *ret, Err **reterr);

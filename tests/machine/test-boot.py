@@ -5,7 +5,7 @@
 import os
 import sys
 
-from machinery import harness
+from machinery import harness, kernel
 
 EFI = "efi/abupdate"
 
@@ -27,6 +27,9 @@ def _seen(it):
     return it.run("find", f"{it.root}/efi", "-type", "f", "-printf", "%P %s\n").out.splitlines()
 
 
+DEGRADED = "root=LABEL=machine rootflags=degraded rw"
+
+
 def _size(it, copy):
     return os.path.getsize(f"/proc/{it.running['init']}/root{it.root}/{EFI}/kernels/{copy}")
 
@@ -45,6 +48,30 @@ def test_root_without_a_name(case):
     case.update(it, "2.0")
     it.reboot(other_names=True)
     case.expect(it, state="trial", booted="2", version="2.0")
+
+
+def test_half_a_mirror(case):
+    """A root on two devices, of which one has gone, is updated, and its tries are counted, too."""
+    it = case.machine()
+    second = f"{case.tmp}/second.img"
+    with open(second, "wb") as file:
+        file.truncate(2 << 30)
+    other = kernel.Loop(second)
+    it.run("btrfs", "device", "add", "-f", other.device, it.root)
+    it.run("btrfs", "balance", "start", "-f", "-dconvert=raid1", "-mconvert=raid1", it.root)
+    case.to(it, "2.0")
+    it.shutdown()
+    case.check(other.close(), "the disk is still in use")
+    os.unlink(second)
+    it.boot(cmdline=DEGRADED)
+    case.expect(it, state="steady", booted="2", version="2.0")
+    case.update(it, "3.0")
+    it.reboot(cmdline=DEGRADED)
+    case.expect(it, state="trial", booted="3")
+    case.equal(case.slot(it, 3)["tries-left"], 2)
+    for _ in range(3):
+        it.reboot(cmdline=DEGRADED)
+    case.expect(it, state="fallback", booted="2", version="2.0")
 
 
 def test_shared_copies(case):

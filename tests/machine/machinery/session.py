@@ -138,8 +138,12 @@ class Session:
         """What firmware, loader and initrd do: count the try, follow the default subvolume."""
         initrd = self.config["programs"].get("abupdate-initrd")
         if initrd and self.config["initrd"]:
+            with open("/run/cmdline", "w", encoding="ascii") as file:
+                file.write(self.config["cmdline"] + "\n")
+            kernel.mount("/run/cmdline", "/proc/cmdline", None, kernel.MS_BIND)
             done = subprocess.run([initrd, f"--device={self.loop.device}"], stdout=self.log,
                                   stderr=self.log, check=False)
+            kernel.umount("/proc/cmdline")
             if done.returncode != 0:
                 self.log.write(f"abupdate-initrd: exit {done.returncode}\n".encode())
         options = None
