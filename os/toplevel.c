@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 
 #include "os/btrfs-device.h"
 #include "os/btrfs.h"
@@ -94,6 +95,8 @@ static int find_device(int root_fd, char **ret, Err **reterr) {
 
 int toplevel_open(int root_fd, bool read_only, int *ret, Err **reterr) {
         _cleanup_(freep) char *device = NULL;
+        _cleanup_(err_freep) Err *why = NULL;
+        struct statvfs fs;
         int r;
 
         if (!fs_is_btrfs(root_fd))
@@ -103,5 +106,12 @@ int toplevel_open(int root_fd, bool read_only, int *ret, Err **reterr) {
         r = find_device(root_fd, &device, reterr);
         if (r < 0)
                 return r;
-        return toplevel_open_device(device, read_only, ret, reterr);
+        r = toplevel_open_device(device, read_only, ret, &why);
+        if (r == -EINVAL && !read_only && fstatvfs(root_fd, &fs) >= 0 && (fs.f_flag & ST_RDONLY))
+                return err_kind(reterr, ERR_READ_ONLY, EROFS,
+                                "the kernel has turned the file system read-only after an error; "
+                                "its log tells which: see to the disk, then reboot");
+        if (r < 0 && reterr)
+                *reterr = MOVE(why);
+        return r;
 }

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Daemon, worker and machine end without warning. (tests/crash ends them everywhere.)"""
 
+import os
+import subprocess
 import sys
 import time
 
-from machinery import harness
+from machinery import harness, kernel
 
 
 def test_worker_of_the_daemon(case):
@@ -66,6 +68,34 @@ def test_last_flush(case):
     it.boot()
     case.expect(it, booted="1")
     case.sound(it, ["1.0"])
+
+
+def test_read_only_by_the_kernel(case):
+    """The disk takes no more in the middle of an update: told so, and the old system boots."""
+    it = case.machine()
+    image = case.image(it, "2.0", change="head -c 60000000 /dev/urandom >usr/big")
+    disk = os.open(it.running["device"], os.O_RDWR)
+    with it.popen("sh", "-c", f"head -c 5000000 {image}; until [ -e {case.tmp}/go ]; do sleep 0.1; done;"
+                  f" tail -c +5000001 {image}", stdout=subprocess.PIPE) as feeder:
+        with it.popen("abctl", "update", "-", stdin=feeder.stdout, stderr=subprocess.PIPE,
+                      text=True) as update:
+            feeder.stdout.close()
+            case.wait("the phase write", lambda: case.phase(it) == "write")
+            kernel.limit_loop(disk, 40 << 20)
+            with open(f"{case.tmp}/go", "w", encoding="ascii"):
+                pass
+            said = update.communicate()[1]
+    case.equal(update.returncode, 1, said)
+    case.refused(it, "update", image, error="ReadOnlyFileSystem")
+    status = case.abctl(it, "status").out
+    case.check("cannot be read" in status and "turned the file system read-only" in status, status)
+    kernel.limit_loop(disk, 0)
+    os.close(disk)
+    it.power_cut()
+    it.boot()
+    case.expect(it, state="steady", booted="1", version="1.0")
+    case.update(it, "3.0")
+    case.sound(it, ["3.0"])
 
 
 if __name__ == "__main__":

@@ -93,6 +93,14 @@ def btrfs_forget(device):
         os.close(fd)
 
 
+def limit_loop(fd, size):
+    """Let the loop device at @fd end after @size bytes; 0: with its file."""
+    info = bytearray(232)
+    fcntl.ioctl(fd, LOOP_GET_STATUS64, info)
+    struct.pack_into("=Q", info, 32, size)          # lo_sizelimit
+    fcntl.ioctl(fd, LOOP_SET_STATUS64, info)
+
+
 class Loop:
     """A loop device that goes away by itself: with the last of this object and its mounts."""
 
@@ -148,10 +156,7 @@ class Loop:
         What is under way is finished first; everything after it fails, for the device has shrunk
         to one sector. The backing file stays as it is now.
         """
-        info = bytearray(232)
-        fcntl.ioctl(self.fd, LOOP_GET_STATUS64, info)
-        struct.pack_into("=Q", info, 32, 512)           # lo_sizelimit
-        fcntl.ioctl(self.fd, LOOP_SET_STATUS64, info)
+        limit_loop(self.fd, 512)
 
     def close(self, wait=10.0):
         """Forget the file system and let go. Returns False when somebody still holds the device."""
