@@ -94,15 +94,18 @@ int job_after(Client *c, const JobEnd *end, bool reboot, Err **reterr) {
         return reboot && c->opt.exit_code ? EXIT_REBOOT : EXIT_DONE;
 }
 
-int job_verb(Client *c, sd_bus_message *call, Download *download, Err **reterr) {
+int job_finish(Client *c, const JobEnd *end, Err **reterr) {
         _cleanup_(json_unrefp) json_object *machine = NULL;
+
+        /* the job is done whatever becomes of this question */
+        if (!end->detached)
+                (void) facts_machine(c, &machine, NULL);
+        return job_after(c, end, jbool(machine, "reboot-required"), reterr);
+}
+
+int job_verb(Client *c, sd_bus_message *call, Download *download, Err **reterr) {
         _cleanup_(job_end_done) JobEnd end = {0};
         int r = job_run(c, call, download, &end, reterr);
 
-        if (r < 0)
-                return r;
-        /* the job is done whatever becomes of this question */
-        if (!end.detached)
-                (void) facts_machine(c, &machine, NULL);
-        return job_after(c, &end, jbool(machine, "reboot-required"), reterr);
+        return r < 0 ? r : job_finish(c, &end, reterr);
 }

@@ -50,7 +50,7 @@ typedef struct Options {
 
         bool dry_run, no_arm, reboot, detach, reinstall, exit_code, in_place;
         const char *accept, *as, *progress, *retries, *reason, *lines, *manifest;
-        bool allow_downgrade;
+        bool allow_downgrade, persist, go_on, forget;
         const char *sha256;
         bool scheduled;
 

@@ -21,5 +21,8 @@ void image_done(Image *i);
 /* resume.c: where @image is a download and the machine holds its beginning, loads the rest alone. */
 int image_resume(Client *c, const char *url, unsigned retries, Image *image, Err **reterr);
 
+/* update.c: do the options fit each other, and is there an image where one is wanted? */
+int update_check_use(const Options *o, int argc, Err **reterr);
+
 /* update.c: the options of update judged, then image_open(). */
 int update_open(Client *c, const char *where, Image *ret, Err **reterr);

@@ -24,5 +24,8 @@ int job_run(Client *c, sd_bus_message *call, Download *download, JobEnd *ret, Er
 /* Says how a job ended well, and reboots where --reboot says so. Returns an exit code or -errno. */
 int job_after(Client *c, const JobEnd *end, bool reboot, Err **reterr);
 
-/* job_run() and job_after(): all that most verbs do. */
+/* The same, asking the daemon whether a reboot is needed. */
+int job_finish(Client *c, const JobEnd *end, Err **reterr);
+
+/* job_run() and job_finish(): all that most verbs do. */
 int job_verb(Client *c, sd_bus_message *call, Download *download, Err **reterr);

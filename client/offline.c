@@ -160,10 +160,12 @@ static int plan(Client *c, json_object *o, const Image *image, Err **reterr) {
         return show_steps(c, jarray(end.result, "steps"), reterr);
 }
 
-int offline_update(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+int offline_update(Client *c, int argc, char *argv[], Err **reterr) {
         _cleanup_(image_done) Image image = {.fd = -1};
-        int r;
+        int r = update_check_use(&c->opt, argc, reterr);
 
+        if (r < 0)
+                return r;
         if (c->opt.detach)
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "--detach leaves the job to the daemon, and --offline has none: "

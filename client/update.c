@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* client/update.c - a new version: from a file, a pipe or a URL into a slot. */
+#include "base/log.h"
 #include "client/image.h"
 #include "client/job.h"
 #include "client/manifest.h"
 #include "client/out.h"
+#include "client/persist.h"
 #include "client/show.h"
 #include "client/text.h"
 #include "client/verbs.h"
@@ -32,6 +34,26 @@ static int check_options(const Options *o, const char *image, uint64_t *ret_retr
         if (o->dry_run && (o->detach || o->reboot))
                 return wrong_use(reterr, "--dry-run changes nothing: leave --reboot and --detach "
                                          "out");
+        return 0;
+}
+
+int update_check_use(const Options *o, int argc, Err **reterr) {
+        bool lasts = o->persist || o->go_on || o->forget;
+
+        if (o->persist + o->go_on + o->forget > 1)
+                return wrong_use(reterr, "--persist, --continue and --forget: choose one");
+        if (argc > 0 && (o->go_on || o->forget))
+                return wrong_use(reterr, "--continue and --forget take no image: it was named with "
+                                         "--persist");
+        if (argc == 0 && !o->go_on && !o->forget)
+                return wrong_use(reterr,
+                                "'abctl update' needs IMAGE|-|URL: see 'abctl update --help'");
+        if (lasts && (o->dry_run || o->detach))
+                return wrong_use(reterr, "--persist, --continue and --forget cannot go with "
+                                         "--dry-run or --detach");
+        if (lasts && (o->offline || o->host))
+                return wrong_use(reterr, "--persist, --continue and --forget are for the daemon of "
+                                         "this machine: leave --offline and --host out");
         return 0;
 }
 
@@ -180,12 +202,13 @@ int update_open(Client *c, const char *where, Image *ret, Err **reterr) {
         return 0;
 }
 
-int verb_update(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+/* Asks for the plan, or for the update and waits for its end. */
+static int order(Client *c, const char *where, JobEnd *ret, Err **reterr) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
         _cleanup_(image_done) Image image = {.fd = -1};
         int r;
 
-        r = update_open(c, argv[0], &image, reterr);
+        r = update_open(c, where, &image, reterr);
         if (r >= 0)
                 r = bus_method(c, c->opt.dry_run ? "Plan" : "Update", &m, reterr);
         if (r < 0)
@@ -196,5 +219,45 @@ int verb_update(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         if (r < 0)
                 return bus_broken(r, reterr);
         image.fd = fd_close(image.fd); /* the message has one of its own */
-        return c->opt.dry_run ? plan(c, m, &image, reterr) : job_verb(c, m, image.download, reterr);
+        return c->opt.dry_run ? plan(c, m, &image, reterr)
+                              : job_run(c, m, image.download, ret, reterr);
+}
+
+/* Forgets what is done or refused, before a reboot; anything else may end better the next time. */
+static int settle(int r, Err **error, Err **reterr) {
+        int q = 0;
+
+        if (persist_is_settled(r, *error))
+                q = persist_drop(r < 0 ? NULL : reterr);
+        else
+                log_notice("The next start goes on with it, or 'abctl update --continue'; 'abctl "
+                           "update --forget' gives it up.");
+        if (r < 0)
+                *reterr = MOVE(*error);
+        return r < 0 ? r : q;
+}
+
+static int order_until_done(Client *c, const char *where, JobEnd *ret, Err **reterr) {
+        _cleanup_(err_freep) Err *error = NULL;
+        _cleanup_(kv_freep) Kv *kept = NULL;
+        int r = c->opt.go_on ? persist_read(&c->opt, &kept, &where, reterr)
+                             : persist_write(&c->opt, where, reterr);
+
+        return r < 0 ? r : settle(order(c, where, ret, &error), &error, reterr);
+}
+
+int verb_update(Client *c, int argc, char *argv[], Err **reterr) {
+        _cleanup_(job_end_done) JobEnd end = {0};
+        int r = update_check_use(&c->opt, argc, reterr);
+
+        if (r < 0)
+                return r;
+        if (c->opt.forget) {
+                r = persist_drop(reterr);
+                return r < 0 ? r : EXIT_DONE;
+        }
+        r = (c->opt.persist || c->opt.go_on ? order_until_done : order)(c, argv[0], &end, reterr);
+        if (r < 0 || c->opt.dry_run)
+                return r;
+        return job_finish(c, &end, reterr);
 }
