@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from machinery import disk, harness
+from machinery import devices, disk, harness
 
 CHANGE = "echo $VERSION >etc/motd"
 
@@ -29,11 +29,6 @@ def content(path, offset=0, length=None):
 def plain_hash(it, name):
     """The SHA-256 of a device of the machine."""
     return content(f"{it.folder}/disk.img", *disk.regions(it.spec)[name])
-
-
-def device(it, name):
-    """The path of a device while the power is on."""
-    return os.readlink(f"/proc/{it.running['init']}/root{it.root}/dev/disk/by-partlabel/os-{name}")
 
 
 def first_sum(path):
@@ -210,18 +205,12 @@ def test_offline(case):
     case.runs(it, "1.0", "a")
 
 
-def killed_at(number):
-    """The command that kills a worker when it writes record @number of its journal, before it."""
-    return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
-            "-e", f"inject=fdatasync:signal=KILL:when={number}"]
-
-
 def test_killed_restore(case):
     """A worker that dies at every other sync: a spare or the version, and the running system stays."""
     it = case.pair(boot={"daemon": "none"}, size=1280 << 20)
     path = f"{case.tmp}/1.0.img"
     seed = it.part_hash("a")
-    disk.run("dd", "if=" + device(it, "a"), f"of={path}", "bs=1M", "conv=sparse", "status=none")
+    disk.run("dd", "if=" + devices.device(it, "a"), f"of={path}", "bs=1M", "conv=sparse", "status=none")
     image = case.image(it, "2.0", change=CHANGE)
     case.equal(case.worker(it, {"type": "update"}, image)["result"]["code"], 0)
     it.reboot(daemon="none")
@@ -230,7 +219,7 @@ def test_killed_restore(case):
     it.reboot(daemon="none")
     outcomes = []
     for number in range(1, 25, 2):
-        done = case.worker(it, {"type": "restore", "slot": "a"}, path, wrap=killed_at(number))
+        done = case.worker(it, {"type": "restore", "slot": "a"}, path, wrap=devices.killed_at(number))
         if done["result"]:
             break
         if number % 4 == 1:             # the same boot goes on, or the power is cut

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from machinery import harness
+from machinery import devices, harness
 
 CHANGE = "echo $VERSION >etc/motd"
 CONF = "etc/abupdate/abupdated.conf"
@@ -32,6 +32,65 @@ def reboot(it, **options):
 def due(case, it, code=0):
     """What the timer does."""
     return case.abctl(it, "merge", "--scheduled", code=code)
+
+
+def test_merge(case):
+    """The new version becomes complete by itself; the old device keeps every byte."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    image = case.image(it, "2.0", change=CHANGE)
+    case.refused(it, "merge", error="NothingToDo", code=3)
+    case.abctl(it, "update", image)
+    it.reboot()
+    case.refused(it, "merge", error="Conflict")
+    case.abctl(it, "mark", "good")
+    case.abctl(it, "merge")
+    case.runs(it, "2.0", "b")
+    case.expect(it, state="steady", next="b")
+    case.check(all("device=" not in options for options in it.entries().values()), it.entries())
+    case.refused(it, "merge", error="NothingToDo", code=3)
+    case.equal(it.part_hash("a"), seed)
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_merge_without_the_old_device(case):
+    """After a merge the old device may break, go away, or be somebody else's."""
+    it = case.pair()
+    case.merged(it, "2.0", change=CHANGE)
+    it.reboot()
+    it.shutdown()
+    devices.on_device(it, "a", "wipefs", "-qa")
+    it.boot()
+    case.runs(it, "2.0", "b")
+    on = devices.device(it, "a")
+    it.run("mkfs.ext4", "-q", "-F", on)
+    case.abctl(it, "check", code=harness.ANY)
+    case.equal(case.slot(it, "a")["state"], "incomplete")
+    case.refused(it, "rollback", "a", error="NoFallback")
+    case.refused(it, "update", case.image(it, "3.0"), error="BadDevice")
+    it.run("wipefs", "-qa", on)
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "a")
+
+
+def test_rollback_after_the_merge(case):
+    """Until the old device is taken again it boots, and then takes a version as before."""
+    it = case.pair()
+    seed = it.part_hash("a")
+    case.merged(it, "2.0", change=CHANGE)
+    it.reboot()
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.runs(it, "1.0", "a")
+    case.equal(case.slot(it, "b")["state"], "bad")
+    case.equal(it.part_hash("a"), seed)
+    case.update(it, "3.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
 
 
 def test_begins_by_itself(case):
@@ -93,6 +152,39 @@ def test_stopped_and_gone_on(case):
     reboot(it)
     case.runs(it, "2.0", "b")
     case.equal((case.device_kind(it, "b"), it.part_hash("a")), ("sealed", seed))
+
+
+def test_stopped_merge(case):
+    """A merge is cancelled, its worker killed, the power cut: it goes on each time."""
+    it = case.pair(size=2 << 30)
+    seed = it.part_hash("a")
+    case.to(it, "2.0", change=CHANGE)
+    it.reboot(wrap=SLOWLY)
+
+    def begun(merge):
+        def look():
+            case.check(merge.poll() is None, "it has ended already")
+            return case.phase(it) == "merge"
+        case.wait("the merge to begin", look)
+
+    for stop in (lambda: case.abctl(it, "cancel"),
+                 lambda: it.run("kill", "-KILL", *case.pids(it)[1]),
+                 it.power_cut):
+        with it.popen("abctl", "merge", stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL) as merge:
+            begun(merge)
+            case.expect(it, state="merging")
+            stop()
+            merge.wait(30)
+        if not it.running:
+            it.boot()
+        case.runs(it, "2.0", "b")
+        case.equal(case.device_kind(it, "b"), "sprout")
+    case.abctl(it, "merge")
+    it.reboot()
+    case.runs(it, "2.0", "b")
+    case.equal(case.device_kind(it, "b"), "sealed")
+    case.equal(it.part_hash("a"), seed)
 
 
 def test_paused(case):
