@@ -1,15 +1,16 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A merge that begins by itself, is stopped, meets a full disk, and goes on."""
+"""A merge: by order, by itself, stopped, gone on with, and on a full disk."""
 
 import subprocess
 import sys
 import time
 
-from machinery import devices, harness
+from machinery import devices, disk, harness
 
 CHANGE = "echo $VERSION >etc/motd"
 CONF = "etc/abupdate/abupdated.conf"
+CHUNK = 320 << 20       # of data, on a device of 3 GiB
 
 # Every turn of a merge begins late enough for somebody to come in between.
 SLOWLY = ("strace -f -qq -o /dev/null -e trace=ioprio_set "
@@ -154,37 +155,99 @@ def test_stopped_and_gone_on(case):
     case.equal((case.device_kind(it, "b"), it.part_hash("a")), ("sealed", seed))
 
 
-def test_stopped_merge(case):
-    """A merge is cancelled, its worker killed, the power cut: it goes on each time."""
-    it = case.pair(size=2 << 30)
-    seed = it.part_hash("a")
-    case.to(it, "2.0", change=CHANGE)
-    it.reboot(wrap=SLOWLY)
+class Chunks:
+    """A merge of several chunks, and what is left of them on the old device."""
 
-    def begun(merge):
+    def __init__(self, case):
+        self.case, self.it = case, case.pair(boot=False, size=3 << 30)
+        devices.fill(self.it, "a", 1600)
+        self.content = self.it.on_disk(content)
+        self.seed = self.it.part_hash("a")
+        self.it.boot()
+        case.to(self.it, "2.0", base="1.0", change=CHANGE)
+        self.left = self.to_merge()
+        self.story = [self.left >> 20]
+
+    def to_merge(self):
+        """As the status has it, which is what the kernel says."""
+        left = self.case.slot(self.it, "b")["to-merge"]
+        self.case.equal(left, devices.bytes_on(self.it, 1))
+        return left
+
+    def moved(self, merge, least):
+        """Wait until @least bytes more than before have left the old device."""
         def look():
-            case.check(merge.poll() is None, "it has ended already")
-            return case.phase(it) == "merge"
-        case.wait("the merge to begin", look)
+            self.case.check(merge.poll() is None, "it has ended already")
+            return devices.bytes_on(self.it, 1) <= self.left - least
+        self.case.wait("chunks to move", look, seconds=120)
 
-    for stop in (lambda: case.abctl(it, "cancel"),
-                 lambda: it.run("kill", "-KILL", *case.pids(it)[1]),
-                 it.power_cut):
+    def stopped(self, stop, least=1):
+        """Merge until @least bytes have left, then stop(): a chunk has gone for good, and not all."""
+        case, it = self.case, self.it
         with it.popen("abctl", "merge", stdout=subprocess.DEVNULL,
                       stderr=subprocess.DEVNULL) as merge:
-            begun(merge)
+            self.moved(merge, least)
+            job = case.jobs(it)[0]
+            case.check(job["phase"] == "merge" and 0 < job["bytes-done"] < job["bytes-total"], job)
             case.expect(it, state="merging")
-            stop()
-            merge.wait(30)
+            stop(merge)
+            merge.wait(60)
         if not it.running:
             it.boot()
         case.runs(it, "2.0", "b")
+        case.expect(it, state="steady", next="b")
+        left = self.to_merge()
+        case.check(0 < left <= self.left - CHUNK, f"{left} of {self.left} are left")
         case.equal(case.device_kind(it, "b"), "sprout")
-    case.abctl(it, "merge")
-    it.reboot()
-    case.runs(it, "2.0", "b")
-    case.equal(case.device_kind(it, "b"), "sealed")
-    case.equal(it.part_hash("a"), seed)
+        case.equal(it.part_hash("a"), self.seed)
+        self.left = left
+        self.story.append(left >> 20)
+
+    def ends(self):
+        """What is left goes, and all is there."""
+        case, it = self.case, self.it
+        case.abctl(it, "merge")
+        case.equal(devices.bytes_on(it, 1), 0)
+        it.reboot()
+        case.runs(it, "2.0", "b")
+        case.equal((case.device_kind(it, "b"), it.part_hash("a")), ("sealed", self.seed))
+        case.equal(it.on_disk(content), self.content)
+        return f"MiB on the old device: {', '.join(map(str, self.story))}, 0"
+
+
+def content(top):
+    """The SHA-256 of what lies beside the slots."""
+    return disk.run("sha256sum", f"{top}/data/file").split()[0]
+
+
+def test_stopped_between_chunks(case):
+    """A merge is cancelled, waits, and its worker is killed inside the removal: the chunks that went stay gone."""
+    merge = Chunks(case)
+    it = merge.it
+
+    def wait_and_die(running):
+        case.abctl(it, "pause")
+        time.sleep(1)                   # the chunk on its way stops, within half a second
+        left = devices.bytes_on(it, 1)
+        time.sleep(2)
+        case.equal((running.poll(), case.phase(it), devices.bytes_on(it, 1)), (None, "merge", left))
+        case.abctl(it, "resume")
+        merge.left = left
+        merge.story.append(left >> 20)
+        merge.moved(running, 1)
+        it.run("kill", "-KILL", *case.pids(it)[1])
+
+    merge.stopped(lambda _: case.abctl(it, "cancel"))
+    merge.stopped(wait_and_die)
+    return merge.ends()
+
+
+def test_power_cut_between_chunks(case):
+    """The power is cut inside the removal: what had been committed stays moved, and it goes on."""
+    merge = Chunks(case)
+    # the move of a chunk is committed for certain when that of the next one begins
+    merge.stopped(lambda _: merge.it.power_cut(), least=CHUNK + 1)
+    return merge.ends()
 
 
 def test_paused(case):

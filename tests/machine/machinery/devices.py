@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What tests do to the devices of a machine whose versions are devices."""
 
+import errno
+import fcntl
 import mmap
 import os
+import struct
 
 from . import disk, kernel
 from .machine import MachineError
+
+BTRFS_IOC_DEV_INFO = 0xD000941E
 
 
 def on_device(it, name, *command):
@@ -29,6 +34,33 @@ def reboot_configured(it):
     """A reboot, without the configuration that was put over that of the system."""
     it.run("umount", f"{it.root}/etc/abupdate/abupdated.conf")
     it.reboot()
+
+
+def fill(it, name, mib):
+    """Put @mib MiB beside the slots of a sealed device, in data/file, while the power is off.
+
+    By dd: what cat and cp write would be shared with what they read.
+    """
+    on_device(it, name, "sh", "-ec", f"""
+        btrfstune -f -S 0 $0; m=$(mktemp -d); mount -o subvolid=5 $0 $m
+        btrfs -q subvolume create $m/data; head -c 16M /dev/urandom >$m/block
+        for n in $(seq {mib // 16}); do dd if=$m/block bs=16M status=none; done >$m/data/file
+        rm $m/block; umount $m; rmdir $m; btrfstune -S 1 $0""")
+
+
+def bytes_on(it, number):
+    """What the running file system has on its device @number, by chunks, at this moment."""
+    info = bytearray(struct.pack("<Q4088x", number))
+    fd = os.open(f"/proc/{it.running['init']}/root{it.root}", os.O_RDONLY)
+    try:
+        fcntl.ioctl(fd, BTRFS_IOC_DEV_INFO, info)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return 0
+    finally:
+        os.close(fd)
+    return struct.unpack_from("<Q", info, 24)[0]
 
 
 def spoil(it, name, content):
