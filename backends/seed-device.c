@@ -61,6 +61,16 @@ int seed_record_read(const Seed *s, const char *id, Slot *ret, Err **reterr) {
         return r == -ENOMEM ? err_new(reterr, r, "out of memory") : r > 0;
 }
 
+/* What is recorded is no spare, even where the record is lost one day. A cut before that leaves both, and the record holds. */
+static int drop_claim(const Seed *s, const char *id, Err **reterr) {
+        _cleanup_(freep) char *name = NULL;
+        int r = record_name("claim", id, &name, reterr);
+
+        if (r >= 0)
+                (void) unlinkat(s->state_fd, name, 0);
+        return r;
+}
+
 int seed_record_write(const Seed *s, const Slot *slot, Err **reterr) {
         _cleanup_(freep) char *name = NULL, *text = NULL;
         Slot record = *slot;
@@ -73,7 +83,9 @@ int seed_record_write(const Seed *s, const Slot *slot, Err **reterr) {
                         return err_sys(reterr, r, "record slot %s", slot->id);
                 r = file_write_at(s->state_fd, name, text, strlen(text), reterr);
         }
-        return r < 0 ? err_add(reterr, r, "record slot %s", slot->id) : 0;
+        if (r < 0)
+                return err_add(reterr, r, "record slot %s", slot->id);
+        return drop_claim(s, slot->id, reterr);
 }
 
 int seed_record_remove(const Seed *s, const char *id, Err **reterr) {
@@ -101,6 +113,8 @@ int seed_claim(const Seed *s, const DeviceFacts *d, const BtrfsSuper *seed, Err 
                 r = kv_set(kv, "Fsid", uuid_format(uuid, d->super.fsid));
         if (r >= 0 && seed)
                 r = kv_setf(kv, "AboveId", "%" PRIu64, seed->device_id);
+        if (r >= 0 && seed)
+                r = kv_set(kv, "AboveFsid", uuid_format(uuid, seed->fsid));
         if (r >= 0)
                 r = kv_format(kv, &text);
         if (r < 0)
@@ -109,23 +123,37 @@ int seed_claim(const Seed *s, const DeviceFacts *d, const BtrfsSuper *seed, Err 
         return r < 0 ? err_add(reterr, r, "claim device %s", d->config->id) : 0;
 }
 
-/* Ours is what had that id when it was claimed, and what can only have become of it since: with a
- * device id above its seed's, and of no more devices than these two (the superblock of a sprout
- * counts its seed until that is merged). What mkfs makes has the device id 1. */
-bool seed_claimed(const Seed *s, const char *id, const BtrfsSuper *super) {
+/* Does the device keep the superblocks of the seed that it was to be sprouted from? What mkfs or "btrfs device add" of a
+ * person gets its hands on, it wipes there. */
+static bool stash_is_of(const char *device, const char *fsid) {
+        char uuid[UUID_TEXT_SIZE];
+        SuperCopies copies;
+        BtrfsSuper seed;
+
+        return super_stash_read(device, &copies, NULL) >= 0 &&
+               super_parse(copies.blocks[0], &seed, NULL) >= 0 &&
+               str_eq(fsid, uuid_format(uuid, seed.fsid));
+}
+
+/* Ours is what had that id when it was claimed. Of a sprout that a power cut has left before its id was known, only so
+ * much: a device id above its seed's, no more devices than these two (the superblock of a sprout counts its seed until
+ * that is merged), and what was put aside on it before. What mkfs makes has the device id 1. */
+bool seed_claimed(const Seed *s, const DeviceFacts *d) {
         _cleanup_(freep) char *name = NULL, *text = NULL;
         _cleanup_(kv_freep) Kv *kv = NULL;
         char uuid[UUID_TEXT_SIZE];
         uint64_t above = 0;
         size_t size;
 
-        if (record_name("claim", id, &name, NULL) < 0 ||
+        if (record_name("claim", d->config->id, &name, NULL) < 0 ||
                         file_read_if_at(s->state_fd, name, RECORD_MAX, &text, &size, NULL) <= 0 ||
                         kv_parse(text, size, &kv, NULL) < 0 ||
                         kv_get_u64(kv, "AboveId", 0, &above, NULL) < 0)
                 return false;
-        return str_eq(kv_get(kv, "Fsid"), uuid_format(uuid, super->fsid)) ||
-               (above > 0 && super->num_devices <= 2 && super->device_id > above);
+        return str_eq(kv_get(kv, "Fsid"), uuid_format(uuid, d->super.fsid)) ||
+               (above > 0 && d->super.num_devices <= 2 && d->super.device_id > above &&
+                               kv_get(kv, "AboveFsid") &&
+                               stash_is_of(d->block.path, kv_get(kv, "AboveFsid")));
 }
 
 /* Kinds. */
@@ -143,7 +171,7 @@ static int look_away(Seed *s, DeviceFacts *d, Err **reterr) {
                 return 0;
         }
         if (d->has_super) {
-                d->kind = seed_claimed(s, d->config->id, &d->super) ? DEVICE_SPARE : DEVICE_FOREIGN;
+                d->kind = seed_claimed(s, d) ? DEVICE_SPARE : DEVICE_FOREIGN;
                 if (d->kind == DEVICE_SPARE)
                         return 0;
                 d->why = strdup("it holds a Btrfs that is none of ours");

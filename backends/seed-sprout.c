@@ -287,6 +287,15 @@ static int check_sprouted(Seed *s, const uint8_t seed_fsid[16], dev_t number, Er
                         "the kernel does not take the running device for a seed; reboot");
 }
 
+/* Until there is a version on it, it is a spare: known by its own id, and by nothing else. */
+static int claim_sprout(Seed *s, const DeviceFacts *d, Err **reterr) {
+        DeviceFacts now = *d;
+        int r = super_read(d->block.path, &now.super, reterr);
+
+        now.has_super = true;
+        return r < 0 ? r : seed_claim(s, &now, NULL, reterr);
+}
+
 /* A cut before the end of the ioctl leaves a device without anything, or with a Btrfs that the claim
  * tells us is ours; the seed is not written to in any case. */
 static int sprout(Seed *s, const DeviceFacts *seed, const DeviceFacts *d, Err **reterr) {
@@ -312,7 +321,9 @@ static int sprout(Seed *s, const DeviceFacts *seed, const DeviceFacts *d, Err **
                 return r;
         (void) btrfs_forget(path, NULL); /* what was on it before, if it was ever looked at */
         r = fs_device_add(s->world->root_fd, path, reterr);
-        return r < 0 ? r : check_sprouted(s, seed->super.fsid, d->block.number, reterr);
+        if (r >= 0)
+                r = check_sprouted(s, seed->super.fsid, d->block.number, reterr);
+        return r < 0 ? r : claim_sprout(s, d, reterr);
 }
 
 static int make_sprout(Seed *s, const DeviceList *l, Err **reterr) {
@@ -344,8 +355,8 @@ int seed_prepare(SlotBackend *b, const char *job, int *ret_fd, Err **reterr) {
         if (!s->target)
                 return err_new(reterr, EINVAL, "no device was chosen");
         r = device_list_read(s, &l, reterr);
-        if (r >= 0 && !l.sprout)
-                r = make_sprout(s, &l, reterr);
+        if (r >= 0)
+                r = l.sprout ? claim_sprout(s, l.sprout, reterr) : make_sprout(s, &l, reterr);
         if (r >= 0)
                 r = seed_reopen(s, reterr);
         if (r >= 0) /* a version that was here before and was given up */

@@ -144,7 +144,7 @@ static int discard_one(Seed *s, const DeviceList *l, const char *id, Err **reter
         if (d->here && d != l->sprout)
                 return err_kind(reterr, ERR_SLOT_IN_USE, EBUSY,
                                 "the running system reads device %s", id);
-        if (d != l->sprout && d->has_super && d->kind != DEVICE_FOREIGN)
+        if (d->has_super && d->kind != DEVICE_FOREIGN)
                 r = seed_claim(s, d, NULL, reterr);
         if (r >= 0)
                 r = seed_record_remove(s, id, reterr);

@@ -62,15 +62,16 @@ void device_list_done(DeviceList *l);
 int device_list_read(Seed *s, DeviceList *ret, Err **reterr);
 DeviceFacts *device_find(const DeviceList *l, const char *id);
 
-/* The record of a slot: written whole, removed, read; 1, or 0 where there is none. */
+/* The record of a slot: written whole (then what is on the device is claimed no more), removed, read; 1, or 0 where there is
+ * none. */
 int seed_record_read(const Seed *s, const char *id, Slot *ret, Err **reterr);
 int seed_record_write(const Seed *s, const Slot *slot, Err **reterr);
 int seed_record_remove(const Seed *s, const char *id, Err **reterr);
 
-/* What is on the device now may be dropped, and what becomes of it above @seed (may be NULL), too.
- * Written before the record goes. Durable. */
+/* What is on the device now may be dropped, and what becomes of it above @seed (may be NULL), too: that until the same is
+ * called with what it became. Written before the record goes. Durable. */
 int seed_claim(const Seed *s, const DeviceFacts *d, const BtrfsSuper *seed, Err **reterr);
-bool seed_claimed(const Seed *s, const char *id, const BtrfsSuper *super);
+bool seed_claimed(const Seed *s, const DeviceFacts *d);
 
 /* Was the running system opened for changes in place, in this boot? 1, and the transaction that is
  * open, or NULL; else 0. */

@@ -68,6 +68,50 @@ def test_spare_that_cannot_be_used(case):
     case.boots(it, ["2.0"])
 
 
+def test_taken_for_something_else(case):
+    """A device that was a sprout, then a person's second disk, is not wiped: not after a version was dropped, and not after it ran."""
+    it = case.pair()
+
+    def refused():
+        it.shutdown()
+        with kernel.Loop(f"{case.tmp}/data.img") as data:
+            disk.run("mkfs.btrfs", "-q", "-f", data.device)
+            devices.on_device(it, "b", "sh", "-ec", f"m=$(mktemp -d); mount {data.device} $m; "
+                              "btrfs -q device add -f $0 $m; echo mine >$m/mine; umount $m; rmdir $m")
+        before = it.part_hash("b")
+        it.boot()
+        case.equal(case.device_kind(it, "b"), "foreign")
+        case.refused(it, "update", case.image(it, "9.0"), error="BadDevice")
+        it.shutdown()
+        case.equal(it.part_hash("b"), before)
+        devices.on_device(it, "b", "wipefs", "-qa")
+        it.boot()
+
+    disk.run("truncate", "-s1G", f"{case.tmp}/data.img")
+    case.update(it, "2.0", "--no-arm")
+    case.abctl(it, "discard", "b")
+    refused()
+    case.to(it, "3.0")
+    case.abctl(it, "rollback", "a")
+    refused()
+
+
+def test_dropped_sprout(case):
+    """A version that was dropped, or whose record was lost, is a spare only where we dropped it."""
+    it = case.pair()
+    case.update(it, "2.0", "--no-arm")
+    case.abctl(it, "discard", "b")
+    it.reboot()
+    case.equal(case.device_kind(it, "b"), "spare")
+    case.update(it, "3.0", "--no-arm")
+    it.reboot()
+    case.abctl(it, "prune", code=3)  # the name of a device tells no age
+    case.equal((case.slot(it, "b")["version"], case.slot(it, "b")["state"]), ("3.0", "staged"))
+    it.run("sh", "-c", f"rm {it.root}/efi/abupdate/state/slot-b")
+    it.reboot()
+    case.equal(case.device_kind(it, "b"), "foreign")
+
+
 def test_spare_in_use(case):
     """A device that is mounted is nobody's spare."""
     it = case.pair()
