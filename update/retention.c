@@ -42,7 +42,8 @@ static bool retention_keeps(const Config *c, const Facts *f, const Slot *s, unsi
         case SLOT_STAGED: { /* superseded by something newer that proved itself */
                 const Slot *good = slot_newest_good(f->slots, NULL);
 
-                return !good || strverscmp(good->id, s->id) < 0;
+                /* the name of a device tells no age, and the next update takes it anyway */
+                return s->device_kind || !good || strverscmp(good->id, s->id) < 0;
         }
         default: return true; /* incomplete: a person should look */
         }
