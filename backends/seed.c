@@ -4,6 +4,7 @@
  * seed. Inside the sprout it lies as a slot in the layout lies in any file system. */
 #include <fcntl.h>
 
+#include "backends/boot-backend.h"
 #include "backends/heal.h"
 #include "backends/seed.h"
 #include "os/boot-partition.h"
@@ -50,6 +51,13 @@ static int seed_open(const World *w, SlotBackend **ret, Err **reterr) {
         if (w->config->n_devices < 2)
                 return err_kind(reterr, ERR_BAD_CONFIG, EINVAL,
                                 "Backend=seed needs Slots= in [Seed]: two devices or more");
+        if (str_eq(w->config->boot, default_subvolume_boot_ops.name))
+                return err_kind(reterr, ERR_BAD_CONFIG, EINVAL,
+                                "Boot=%s in [Update] chooses among subvolumes of one file system, "
+                                "and "
+                                "with Backend=seed each version has its own: set Boot=bls, grub, "
+                                "uboot or exec",
+                                w->config->boot);
         s = calloc(1, sizeof(*s));
         if (!s)
                 return err_new(reterr, ENOMEM, "out of memory");

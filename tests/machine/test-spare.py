@@ -112,6 +112,16 @@ def test_dropped_sprout(case):
     case.equal(case.device_kind(it, "b"), "foreign")
 
 
+def test_boot_backend_left_out(case):
+    """Without Boot= a machine of devices says what is missing, and touches nothing."""
+    it = case.pair()
+    before = it.part_hash("a"), it.part_hash("b"), it.entries()
+    devices.configured(it, "/^Boot=/d")
+    result = case.abctl(it, "check", code=harness.ANY)
+    case.check("set Boot=bls" in result.out + result.err, result)
+    case.equal((it.part_hash("a"), it.part_hash("b"), it.entries()), before)
+
+
 def test_spare_in_use(case):
     """A device that is mounted is nobody's spare."""
     it = case.pair()
