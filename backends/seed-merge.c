@@ -8,14 +8,16 @@
 #include "backends/seed.h"
 #include "os/blocking.h"
 #include "os/file.h"
+#include "os/unreadable.h"
 
-enum { LOOK_MSEC = 50 };
+enum { LOOK_MSEC = 50, NAMES_MAX = 5 };
 
 typedef struct Merge {
         Seed *seed;
         const WorkArgs *args;
         uint64_t id; /* of the device that goes out */
         const BlockDevice *device;
+        const char *booted; /* the slot that stays */
         uint64_t total;
         uint64_t from; /* what had been read from the device before */
         WorkWish wish;
@@ -117,17 +119,75 @@ static int move(Merge *g, Err **reterr) {
         }
 }
 
-static int explain(const Merge *g, int r, Err **reterr) {
+typedef struct Lost {
+        Merge *merge;
+        atomic_bool stop;
+        char **files;
+} Lost;
+
+static int find_lost(void *userdata, Err **reterr) {
+        Lost *l = userdata;
+
+        return unreadable_files(
+                        l->merge->seed->layout.top_fd, NAMES_MAX, &l->stop, &l->files, reterr);
+}
+
+static bool search_is_to_stop(void *userdata) {
+        return tell(((Lost *) userdata)->merge) == WORK_ENDS;
+}
+
+static void stop_search(void *userdata) {
+        atomic_store(&((Lost *) userdata)->stop, true);
+}
+
+/* As whoever is going to replace them finds them: what runs from "/", all else from the top of the file system. */
+static char *list_lost(const Merge *g, char *const *files) {
+        _cleanup_(freep) char *root = str_printf(LAYOUT_HOME "/slots/%s/root/", g->booted);
+        char *text = NULL;
+
+        for (size_t i = 0; root && files[i]; i++) {
+                _cleanup_(freep) char *before = text;
+                const bool runs = strncmp(files[i], root, strlen(root)) == 0;
+
+                text = str_printf("%s%s%s", str_or(before, ""), before ? ", " : "",
+                                runs ? files[i] + strlen(root) - 1 : files[i]);
+                if (!text)
+                        return NULL;
+        }
+        return text;
+}
+
+/* The kernel tells its log alone which file it could not move; so all of them are read, until somebody does not want to
+ * wait for that. */
+static int explain_lost(Merge *g, int r, Err **reterr) {
+        _cleanup_(strv_freep) char **files = NULL;
+        _cleanup_(freep) char *names = NULL;
+        Lost lost = {.merge = g};
+        const Blocking work = {&lost, find_lost, search_is_to_stop, stop_search};
+
+        if (blocking_run(&work, NULL) >= 0)
+                files = lost.files;
+        names = files ? list_lost(g, files) : NULL;
+        if (!names)
+                return err_add(reterr, r,
+                                "%s cannot be read in full: the kernel log names the file; replace "
+                                "or delete it, then merge again",
+                                g->device->path);
+        return err_add(reterr, r,
+                        "%s cannot be read in full, it has lost parts of these files: %s%s; "
+                        "replace or "
+                        "delete each of them, then merge again",
+                        g->device->path, names, files[NAMES_MAX - 1] ? " and maybe more" : "");
+}
+
+static int explain(Merge *g, int r, Err **reterr) {
         if (r == -ENOSPC)
                 return err_add(reterr, r,
                                 "what is on %s does not fit; the system works as before, delete "
                                 "something, or give the device more room",
                                 g->device->path);
         if (r == -EIO)
-                return err_add(reterr, r,
-                                "%s cannot be read in full: the kernel log names the file; replace "
-                                "or delete it, then merge again",
-                                g->device->path);
+                return explain_lost(g, r, reterr);
         return err_add(reterr, r, "merge %s", g->device->path);
 }
 
@@ -153,7 +213,8 @@ int seed_merge(SlotBackend *b, const WorkArgs *args, Err **reterr) {
                 return r;
         g.id = l.seed->id;
         g.device = &l.seed->block;
-        r = drop_others(s, l.sprout->config->id, reterr);
+        g.booted = l.sprout->config->id;
+        r = drop_others(s, g.booted, reterr);
         if (r >= 0) /* what the cleaner has not taken yet would be copied; that is all */
                 (void) subvol_wait_deleted(s->layout.top_fd, args->wait_usec, NULL);
         if (r >= 0)
