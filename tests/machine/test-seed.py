@@ -3,6 +3,7 @@
 """Versions that are devices: a sealed one runs, its sprout takes the next version."""
 
 import os
+import re
 import sys
 
 from machinery import devices, harness
@@ -197,6 +198,39 @@ def test_to_and_fro(case):
         it.reboot()
         case.runs(it, version, new)
         base = version
+
+
+def forget_seed(folder):
+    """What a hand makes of the entry of a sprout: its seed is not named any more."""
+    name, = (name for name in os.listdir(f"{folder}/loader/entries") if name.startswith("abupdate-b"))
+    path = f"{folder}/loader/entries/{name}"
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(re.sub(r",device=[^ ,]*", "", text))
+    return text
+
+
+def test_entry_without_its_seed(case):
+    """An entry that names the sprout alone does not boot; the tries run out, and the old version runs."""
+    it = case.pair(size=1280 << 20)
+    seed = it.part_hash("a")
+    case.update(it, "2.0", base="1.0", change=CHANGE)
+    it.shutdown()
+    case.check(",device=" in it.in_boot(forget_seed))
+    sprout = it.part_hash("b")
+    for left in (2, 1, 0):
+        devices.stays_off(case, it)
+        name = next(n for n in it.entries() if n.startswith("abupdate-b"))
+        case.check(name.startswith(f"abupdate-b+{left}-"), name)
+    case.equal(it.part_hash("b"), sprout)
+    it.boot()
+    case.runs(it, "1.0", "a")
+    case.expect(it, state="fallback", next="a")
+    case.equal(it.part_hash("a"), seed)
+    case.update(it, "3.0", base="1.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
 
 
 if __name__ == "__main__":

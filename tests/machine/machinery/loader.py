@@ -6,6 +6,7 @@ Written from the documentation of systemd-boot, not from the product: what both 
 same way would not be seen.
 """
 
+import errno
 import functools
 import hashlib
 import os
@@ -113,6 +114,13 @@ def generation(path, offset=0):
         return struct.unpack("<Q", file.read(8))[0]
 
 
+def number_of_devices(path):
+    """How many devices the file system on a device wants; a sprout counts its seed."""
+    with open(path, "rb") as file:
+        file.seek(SUPER + 136)
+        return struct.unpack("<Q", file.read(8))[0]
+
+
 class Root:
     """What an entry says of the root. @devices: {label of the partition: path}."""
 
@@ -135,8 +143,16 @@ class Root:
             elif option:
                 self.rest.append(option)
 
+    def _check_named(self):
+        """A seed that ever had a sprout stays known to the kernel of the host, whatever it is told to
+        forget: a machine that was just switched on knows only what the entry names."""
+        named = {fsid(path) for path in self.named} - {None, fsid(self.device)}
+        if len(named) + 1 < number_of_devices(self.device):
+            raise OSError(errno.ENOENT, f"{self.device} builds on a device that the entry does not name")
+
     def mount(self, target, top=False, read_only=False):
         """Mount it; with @top all of the file system."""
+        self._check_named()
         rest = ["subvolid=5"] if top else self.rest
         data = ",".join([*rest, *(f"device={path}" for path in self.named)])
         kernel.mount(self.device, target, "btrfs",
