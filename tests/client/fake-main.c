@@ -27,6 +27,25 @@ static void make_slots(Fake *f) {
         }
 }
 
+/* Two devices: the older version is sealed, the newer one its sprout. */
+static void make_devices(Fake *f) {
+        FakeSlot *seed = &f->slots[0], *sprout = &f->slots[1];
+
+        f->opt.slots = 2;
+        make_slots(f);
+        strcpy(seed->id, "a");
+        strcpy(sprout->id, "b");
+        snprintf(sprout->state, sizeof(sprout->state), "%s", f->opt.seed);
+        seed->device = "/dev/sda2";
+        sprout->device = "/dev/sda3";
+        seed->kind = "sealed";
+        sprout->kind = "sprout";
+        sprout->depends = "a";
+        seed->device_size = 8 * GIB;
+        sprout->device_size = 9 * GIB;
+        sprout->to_merge = GIB + GIB / 2;
+}
+
 static int parse(int argc, char *argv[], FakeOptions *o) {
         enum {
                 SLOTS = 256,
@@ -37,6 +56,7 @@ static int parse(int argc, char *argv[], FakeOptions *o) {
                 FAIL,
                 JOB_ERROR,
                 FINDINGS,
+                SEED,
                 SINK,
                 LOG,
                 RATE,
@@ -58,6 +78,7 @@ static int parse(int argc, char *argv[], FakeOptions *o) {
                         {"fail", required_argument, NULL, FAIL},
                         {"job-error", required_argument, NULL, JOB_ERROR},
                         {"findings", required_argument, NULL, FINDINGS},
+                        {"seed", required_argument, NULL, SEED},
                         {"sink", required_argument, NULL, SINK},
                         {"log", required_argument, NULL, LOG},
                         {"rate", required_argument, NULL, RATE},
@@ -88,6 +109,7 @@ static int parse(int argc, char *argv[], FakeOptions *o) {
                 case FAIL: o->fail = optarg; break;
                 case JOB_ERROR: o->job_error = optarg; break;
                 case FINDINGS: o->findings = optarg; break;
+                case SEED: o->seed = optarg; break;
                 case SINK: o->sink = optarg; break;
                 case LOG: o->log = optarg; break;
                 case RATE:
@@ -148,7 +170,10 @@ int main(int argc, char *argv[]) {
                 return 2;
         if (f.opt.log)
                 f.log = fopen(f.opt.log, "we");
-        make_slots(&f);
+        if (f.opt.seed)
+                make_devices(&f);
+        else
+                make_slots(&f);
         r = serve(&f);
         if (r < 0)
                 fprintf(stderr, "fake: %s\n", strerror(-r));

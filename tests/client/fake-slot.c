@@ -12,13 +12,15 @@ int fake_slot_find(sd_bus *bus _unused_, const char *path, const char *interface
                 void *userdata, void **ret, sd_bus_error *e _unused_) {
         Fake *f = userdata;
         _cleanup_(freep) char *id = NULL;
-        uint64_t n;
 
-        if (sd_bus_path_decode(path, API_SLOT_PATH, &id) <= 0 || parse_u64(id, &n) < 0 || n < 1 ||
-                        n > f->opt.slots)
+        if (sd_bus_path_decode(path, API_SLOT_PATH, &id) <= 0)
                 return 0;
-        *ret = &f->slots[n - 1];
-        return 1;
+        for (unsigned i = 0; i < f->opt.slots; i++)
+                if (str_eq(f->slots[i].id, id)) {
+                        *ret = &f->slots[i];
+                        return 1;
+                }
+        return 0;
 }
 
 int fake_slot_enumerate(sd_bus *bus _unused_, const char *prefix _unused_, void *userdata,
@@ -38,11 +40,12 @@ static int get_slot(sd_bus *bus _unused_, const char *path _unused_, const char 
         FakeSlot *s = userdata;
 
         if (str_eq(property, "Devices"))
-                return sd_bus_message_append(reply, "as", 0);
-        if (str_eq(property, "DeviceKind") || str_eq(property, "DependsOn"))
-                return sd_bus_message_append(reply, "s", "");
-        if (str_eq(property, "DeviceSize") || str_eq(property, "ToMerge"))
-                return sd_bus_message_append(reply, "t", UINT64_C(0));
+                return s->device ? sd_bus_message_append(reply, "as", 1, s->device)
+                                 : sd_bus_message_append(reply, "as", 0);
+        if (str_eq(property, "DeviceKind"))
+                return sd_bus_message_append(reply, "s", str_or(s->kind, ""));
+        if (str_eq(property, "DependsOn"))
+                return sd_bus_message_append(reply, "s", str_or(s->depends, ""));
         if (str_eq(property, "KernelVersion"))
                 return sd_bus_message_append(reply, "s", "6.18.2");
         if (str_eq(property, "Id"))
@@ -67,12 +70,11 @@ const sd_bus_vtable fake_slot_vtable[] = {
                 SD_BUS_PROPERTY("Devices", "as", get_slot, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 SD_BUS_PROPERTY("DeviceKind", "s", get_slot, 0,
                                 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-                SD_BUS_PROPERTY("DeviceSize", "t", get_slot, 0,
-                                SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 SD_BUS_PROPERTY("DependsOn", "s", get_slot, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
-                SD_BUS_PROPERTY("ToMerge", "t", get_slot, 0, SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
                 SD_BUS_PROPERTY("KernelVersion", "s", get_slot, 0,
                                 SD_BUS_VTABLE_PROPERTY_EMITS_CHANGE),
+                CHANGES("DeviceSize", "t", device_size),
+                CHANGES("ToMerge", "t", to_merge),
                 CHANGES("Pinned", "b", pinned),
                 CHANGES("Created", "t", created),
                 CHANGES("Size", "t", size),

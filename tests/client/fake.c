@@ -217,9 +217,10 @@ static int get_manager(sd_bus *bus _unused_, const char *path _unused_,
                         : str_eq(property, "Transaction")  ? f->opt.transaction
                         : str_eq(property, "Version")      ? last->version
                         : str_eq(property, "Reason")       ? "it is the default slot"
-                        : str_eq(property, "Backend")      ? "snapshot"
-                        : str_eq(property, "BootBackend")  ? "default-subvolume"
-                                                           : "0.1.0");
+                        : str_eq(property, "Backend")      ? (f->opt.seed ? "seed" : "snapshot")
+                        : str_eq(property, "BootBackend")
+                                        ? (f->opt.seed ? "bls" : "default-subvolume")
+                                        : "0.1.0");
 }
 
 #define PROPERTY(name, type)                                                                       \

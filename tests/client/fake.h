@@ -19,6 +19,7 @@ typedef struct FakeOptions {
         const char *fail;      /* --fail=METHOD=ERROR=MESSAGE: this method answers so */
         const char *job_error; /* --job-error=KIND=MESSAGE: a job ends so after its last phase */
         const char *findings;  /* --findings=N */
+        const char *seed;      /* --seed=STATE: slots are devices, b in this state on its seed a */
         const char *sink;      /* --sink=FILE: gets the image */
         const char *log;       /* --log=FILE: gets a line for each call */
         uint64_t rate;      /* --rate=BYTES a second read from the image; 0: as fast as it comes */
@@ -36,6 +37,8 @@ typedef struct FakeSlot {
         char id[16], state[16], version[64], reason[80];
         int pinned, read_only, tries_left;
         uint64_t created, size, exclusive;
+        const char *device, *kind, *depends; /* NULL: slots are no devices */
+        uint64_t device_size, to_merge;
 } FakeSlot;
 
 typedef struct Fake {

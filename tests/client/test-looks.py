@@ -58,6 +58,37 @@ def case_status_exit_code_4(world):
     world.abctl("status", "--exit-code")
 
 
+DEVICES = """\
+● steady: the booted slot has proven itself and boots next
+       Booted: slot b, version 2.0, good
+               it is the default slot
+    Next boot: the same
+    Last good: the booted slot
+      Backend: seed, booted by bls
+ Verification: signature
+      Devices: a /dev/sda2, 8.0 GiB, sealed: version 1.0
+               b /dev/sda3, 9.0 GiB, sprout of a: version 2.0
+               b still reads 1.5 GiB from a; 'abctl merge' ends that
+      Refused: version 0.9: rolled back
+
+SLOT VERSION STATE MARKS            CREATED
+a    1.0     good                   2026-09-21 14:13:20
+b    2.0     good  booted next good 2026-09-22 14:13:20
+"""
+
+
+def case_status_of_two_devices(world):
+    world.fake("--seed=good")
+    out, _ = world.abctl("status")
+    assert out == DEVICES, out
+    a, b = world.json("status")["slots"]
+    assert (a["device-kind"], a["depends-on"], a["to-merge"]) == ("sealed", "", 0), a
+    assert (b["device-kind"], b["depends-on"], b["to-merge"]) == ("sprout", "a", 3 << 29), b
+    world.fake("--seed=trial", "--state=trial")
+    out, _ = world.abctl("status")
+    assert "b reads 1.5 GiB from a, until it has proven itself and is merged\n" in out, out
+
+
 def case_status_of_many_slots_is_short(world):
     world.fake("--slots=1000")
     out, _ = world.abctl("status")
