@@ -138,13 +138,39 @@ def test_spare_in_use(case):
 
 
 def test_small_spare(case):
-    """A device below 1 GiB, or one on which what runs would not fit, is refused before the ioctl."""
+    """A device below 1 GiB is refused before the ioctl."""
     it = case.pair(boot=False, sizes={"b": 900 << 20})
     seed, spare = it.part_hash("a"), it.part_hash("b")
     it.boot()
     case.refused(it, "update", case.image(it, "2.0"), error="BadDevice")
     it.shutdown()
     case.equal((it.part_hash("a"), it.part_hash("b")), (seed, spare))
+
+
+def test_spare_too_small_for_what_runs(case):
+    """A device on which what runs, or the image beside it, would not fit is refused before the ioctl."""
+    it = case.pair(boot=False, size=3 << 30, sizes={"b": 1536 << 20})
+    image = case.image(it, "2.0", change=f"{CHANGE}; head -c 400M /dev/urandom >usr/big")
+
+    def refused(error, *order):
+        before = it.part_hash("a"), it.part_hash("b"), it.entries()
+        told = case.refused(it, *order, error=error)
+        case.expect(it, state="steady", booted="a", next="a", transaction="")
+        case.equal((case.slot(it, "b")["state"], case.device_kind(it, "b")), ("empty", "spare"))
+        case.equal((it.part_hash("a"), it.part_hash("b"), it.entries()), before)
+        return told.err
+
+    devices.fill(it, "a", 800)
+    it.boot()
+    for order in (("update", "--dry-run", image), ("update", image)):
+        case.check("bytes (" in refused("NoSpace", *order), "no word of how much is short")
+    it.shutdown()
+    devices.fill(it, "a", 1024)
+    it.boot()
+    small = case.image(it, "2.1", base="1.0", start="1.0")
+    for order in (("update", "--dry-run", small), ("update", small), ("begin", "--in-place")):
+        said = refused("BadDevice", *order)
+        case.check("(" in said and "must fit on it when it is merged" in said, said)
 
 
 def test_new_spare(case):

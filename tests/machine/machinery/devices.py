@@ -41,11 +41,14 @@ def fill(it, name, mib):
 
     By dd: what cat and cp write would be shared with what they read.
     """
-    on_device(it, name, "sh", "-ec", f"""
-        btrfstune -f -S 0 $0; m=$(mktemp -d); mount -o subvolid=5 $0 $m
-        btrfs -q subvolume create $m/data; head -c 16M /dev/urandom >$m/block
-        for n in $(seq {mib // 16}); do dd if=$m/block bs=16M status=none; done >$m/data/file
-        rm $m/block; umount $m; rmdir $m; btrfstune -S 1 $0""")
+    place = f"{it.folder}/filled"
+    os.makedirs(place, exist_ok=True)
+    on_device(it, name, "unshare", "--mount", "sh", "-ec", f"""
+        btrfstune -f -S 0 $0; mount -o subvolid=5 $0 {place}; cd {place}
+        test -e data || btrfs -q subvolume create data
+        head -c 16M /dev/urandom >block
+        for n in $(seq {mib // 16}); do dd if=block bs=16M status=none; done >data/file
+        rm block; cd /; umount {place}; btrfstune -S 1 $0""")
 
 
 def bytes_on(it, number):
