@@ -4,6 +4,7 @@
 
 import os
 import re
+import struct
 import sys
 
 from machinery import devices, harness
@@ -198,6 +199,30 @@ def test_to_and_fro(case):
         it.reboot()
         case.runs(it, version, new)
         base = version
+
+
+def test_sealed_with_a_log(case):
+    """What was synced by fsync alone before a power cut is there when the device is sealed."""
+    it = case.pair(size=1280 << 20)
+    case.merged(it, "2.0", base="1.0", change=CHANGE)
+    seed = it.part_hash("a")
+    code = f"import os; f = os.open('{it.root}/etc/mine', os.O_CREAT | os.O_WRONLY); " \
+        "os.write(f, b'mine'); os.fsync(f)"
+    done = it.run("sh", "-ec", f'mount -o remount,rw {it.root}; sync -f {it.root}; python3 -c "{code}"')
+    case.equal(done.code, 0, done)
+    it.power_cut()
+    log_root, = struct.unpack_from("<Q", devices.superblocks(it, "b")[0], 96)
+    case.check(log_root != 0, "there is no log tree to replay")
+    it.boot()
+    case.expect(it, state="steady", booted="b", version="2.0")
+    case.equal(case.device_kind(it, "b"), "sealed")
+    log_root, = struct.unpack_from("<Q", devices.superblocks(it, "b")[0], 96)
+    case.equal(log_root, 0)
+    case.equal(it.run("cat", f"{it.root}/etc/mine").out, "mine")
+    case.equal(it.part_hash("a"), seed)
+    case.update(it, "3.0", base="2.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "a")
 
 
 def forget_seed(folder):
