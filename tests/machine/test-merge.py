@@ -273,6 +273,75 @@ def test_paused(case):
     case.equal((case.device_kind(it, "b"), it.part_hash("a")), ("sealed", seed))
 
 
+class Balance:
+    """Of the data on the sprout: first at work, then paused; both are an exclusive operation."""
+
+    def __init__(self, case, it):
+        self.case, self.it, self.top = case, it, "/run/all"
+        self.run(f"mkdir -p {self.top}; mount -o subvolid=5 {it.root_source()} {self.top}; cd {self.top}; "
+                 "head -c 16M /dev/urandom >block; "
+                 "for n in $(seq 32); do dd if=block bs=16M status=none; done >filler; sync -f .")
+
+    def run(self, script):
+        """Inside, to a good end."""
+        done = self.it.run("sh", "-ec", script)
+        self.case.equal(done.code, 0, done)
+        return done.out
+
+    def during(self, first, rest):
+        """Call first() while it is at work, rest() while it waits."""
+        with self.it.popen("btrfs", "balance", "start", "-d", self.top, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL) as balance:
+            self.case.wait("the balance", lambda: "is running" in self.it.run(
+                "btrfs", "balance", "status", self.top).out)
+            first()
+            self.case.check(balance.poll() is None, "the balance was over")
+            self.run(f"btrfs balance pause {self.top}")
+            balance.wait(60)
+        rest()
+        self.run(f"btrfs balance cancel {self.top}; rm {self.top}/filler {self.top}/block; umount {self.top}")
+
+
+def test_balance_and_merge(case):
+    """While a balance is at work, or waits, no merge begins; then it does."""
+    it = case.pair(size=2 << 30)
+    seed = it.part_hash("a")
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    wait_for(it, 0)
+    left = devices.bytes_on(it, 1)
+
+    def busy(*order):
+        said = case.refused(it, "merge", *order, error="Busy", code=5)
+        case.check("is busy with 'balance" in said.err, said)
+    Balance(case, it).during(busy, lambda: (busy(), busy("--scheduled")))
+    case.expect(it, state="steady", booted="b", next="b")
+    case.equal((case.device_kind(it, "b"), it.part_hash("a")), ("sprout", seed))
+    case.check(0 < devices.bytes_on(it, 1) <= left)
+    case.abctl(it, "merge")
+    reboot(it)
+    case.runs(it, "2.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
+def test_balance_and_update(case):
+    """While a balance is at work on a sprout, or waits, it takes no version; then it does."""
+    it = case.pair(size=2 << 30)
+    seed = it.part_hash("a")
+    case.update(it, "2.0", "--no-arm", base="1.0", change=CHANGE)
+    image = case.image(it, "3.0", base="1.0", change=CHANGE)
+
+    def busy(*order):
+        said = case.refused(it, *(order or ("update", image)), error="Busy", code=5)
+        case.check("balance" in said.err, said)
+    Balance(case, it).during(busy, lambda: (busy(), busy("begin", "--in-place")))
+    case.expect(it, state="steady", booted="a", next="a", transaction="")
+    case.equal((case.slot(it, "b")["version"], case.slot(it, "b")["state"]), ("2.0", "staged"))
+    case.abctl(it, "update", image)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+    case.equal(it.part_hash("a"), seed)
+
+
 def test_full_disk(case):
     """What runs does not fit any more: said so, nothing is lost, and with room it ends."""
     it = case.pair(size=1280 << 20)
