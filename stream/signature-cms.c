@@ -11,14 +11,29 @@ static int bad(const Signature *s, const char *why, Err **reterr) {
                         "the CMS signature of key %s is not valid: %s", s->signer, why);
 }
 
-/* No list of an issuer is installed: then there is nothing to ask. A list that is too old refuses. What else is wrong with a
- * chain is kept for the story. */
-static int on_problem(int ok, X509_STORE_CTX *ctx) {
-        int *error = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(ctx), /* app data */ 0);
+typedef struct Judging {
+        const Keyring *ring;
+        bool revoked; /* a key of the chain is on a list of fingerprints, that of the anchor among them */
+        int error; /* what is wrong with the chain */
+} Judging;
 
+static bool revoked(const Keyring *ring, X509 *cert) {
+        EVP_PKEY *key = cert ? X509_get0_pubkey(cert) : NULL;
+        char fingerprint[FINGERPRINT_SIZE];
+
+        return !key || fingerprint_of(key, fingerprint) < 0 || keyring_revokes(ring, fingerprint);
+}
+
+/* Called for every certificate of the chain, from the anchor down, and for what is wrong with it. No list of an issuer is
+ * installed: then there is nothing to ask. A list that is too old refuses. */
+static int on_certificate(int ok, X509_STORE_CTX *ctx) {
+        Judging *j = X509_STORE_get_ex_data(X509_STORE_CTX_get0_store(ctx), /* app data */ 0);
+
+        if (ok)
+                j->revoked = j->revoked || revoked(j->ring, X509_STORE_CTX_get_current_cert(ctx));
         if (ok || X509_STORE_CTX_get_error(ctx) == X509_V_ERR_UNABLE_TO_GET_CRL)
                 return 1;
-        *error = X509_STORE_CTX_get_error(ctx);
+        j->error = X509_STORE_CTX_get_error(ctx);
         return 0;
 }
 
@@ -35,7 +50,7 @@ static bool is_stranger(int error) {
 }
 
 /* The purposes that CMS_verify() would ask for are those of mail; code signing is asked for in check_signer(). */
-static void set_rules(X509_STORE *store, uint64_t now, int *error) {
+static void set_rules(X509_STORE *store, uint64_t now, Judging *j) {
         X509_VERIFY_PARAM *p = X509_STORE_get0_param(store);
 
         X509_VERIFY_PARAM_set_purpose(p, X509_PURPOSE_ANY);
@@ -43,8 +58,8 @@ static void set_rules(X509_STORE *store, uint64_t now, int *error) {
         X509_VERIFY_PARAM_set_time(p, (time_t) now);
         X509_VERIFY_PARAM_set_flags(p, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL |
                                                        X509_V_FLAG_X509_STRICT);
-        X509_STORE_set_verify_cb(store, on_problem);
-        X509_STORE_set_ex_data(store, /* app data */ 0, error);
+        X509_STORE_set_verify_cb(store, on_certificate);
+        X509_STORE_set_ex_data(store, /* app data */ 0, j);
 }
 
 static const char *check_signer(X509 *cert) {
@@ -92,46 +107,32 @@ static const char *check_signers(CMS_ContentInfo *cms, const Signature *s) {
         return why ? why : check_signer(cert);
 }
 
-static bool revoked(const Keyring *ring, CMS_ContentInfo *cms) {
-        STACK_OF(X509) *certs = CMS_get1_certs(cms);
-        bool found = false;
-
-        for (int i = 0; i < sk_X509_num(certs); i++) {
-                EVP_PKEY *key = X509_get0_pubkey(sk_X509_value(certs, i));
-                char fingerprint[FINGERPRINT_SIZE];
-
-                found = found || !key || fingerprint_of(key, fingerprint) < 0 ||
-                        keyring_revokes(ring, fingerprint);
-        }
-        sk_X509_pop_free(certs, X509_free);
-        return found;
-}
-
 /* Is it by somebody whom an anchor vouches for? A chain that ends nowhere is an unknown key; every other fault is a
  * signature that claims trust and does not earn it. */
 static int judge(const Keyring *ring, CMS_ContentInfo *cms, const Signature *s, const char *text,
                 size_t size, uint64_t now, Err **reterr) {
         BIO *content = BIO_new_mem_buf(text, (int) size);
-        int ok, error = X509_V_OK;
+        Judging j = {.ring = ring, .error = X509_V_OK};
         const char *why;
+        int ok;
 
         if (!content)
                 return err_new(reterr, ENOMEM, "out of memory");
-        set_rules(ring->store, now, &error);
-        ok = CMS_verify(cms, NULL, ring->store, content, NULL, CMS_BINARY) == 1;
+        set_rules(ring->store, now, &j);
+        ok = CMS_verify(cms, NULL, ring->store, content, NULL, CMS_BINARY | CMS_NOCRL) == 1;
         BIO_free(content);
         X509_STORE_set_ex_data(ring->store, /* app data */ 0, NULL);
-        if (!ok && is_stranger(error))
+        if (!ok && is_stranger(j.error))
                 return SIGNATURE_UNKNOWN;
         if (!ok)
                 return bad(s,
-                                error != X509_V_OK ? X509_verify_cert_error_string(error)
-                                                   : crypto_error(),
+                                j.error != X509_V_OK ? X509_verify_cert_error_string(j.error)
+                                                     : crypto_error(),
                                 reterr);
         why = check_signers(cms, s);
         if (why)
                 return bad(s, why, reterr);
-        return revoked(ring, cms) ? SIGNATURE_REVOKED : SIGNATURE_VALID;
+        return j.revoked ? SIGNATURE_REVOKED : SIGNATURE_VALID;
 }
 
 /* One encoding only, signed data only, nothing but what a verifier looks at. */
@@ -144,6 +145,15 @@ static bool well_formed(CMS_ContentInfo *cms, const Signature *s) {
         return same && OBJ_obj2nid(CMS_get0_type(cms)) == NID_pkcs7_signed &&
                OBJ_obj2nid(CMS_get0_eContentType(cms)) == NID_pkcs7_data &&
                CMS_is_detached(cms) == 1;
+}
+
+/* Whoever stole a key would bring one from before that was known. */
+static bool holds_list(CMS_ContentInfo *cms) {
+        STACK_OF(X509_CRL) *lists = CMS_get1_crls(cms);
+        bool found = sk_X509_CRL_num(lists) > 0;
+
+        sk_X509_CRL_pop_free(lists, X509_CRL_free);
+        return found;
 }
 
 static int cms_verify(const Keyring *ring, const Signature *s, const char *text, size_t size,
@@ -159,6 +169,9 @@ static int cms_verify(const Keyring *ring, const Signature *s, const char *text,
                 return bad(s, crypto_error(), reterr);
         if (!well_formed(cms, s))
                 r = bad(s, "it is not a detached signature in DER", reterr);
+        else if (holds_list(cms))
+                r = bad(s, "it holds a revocation list; only what is installed here is asked",
+                                reterr);
         else
                 r = judge(ring, cms, s, text, size, now, reterr);
         CMS_ContentInfo_free(cms);

@@ -31,13 +31,11 @@ static int tear_down(void **state _unused_) {
         return 0;
 }
 
-static void list_as_revoked(Keyring *ring, const Cert *issuer, X509 *cert, long from, long to) {
+/* A list of @issuer, valid @from and @to seconds after CERT_NOW, that revokes @cert; NULL: nobody. */
+static X509_CRL *make_list(const Cert *issuer, X509 *cert, long from, long to) {
         X509_CRL *crl = X509_CRL_new();
         X509_REVOKED *entry = X509_REVOKED_new();
         ASN1_TIME *t = ASN1_TIME_set(NULL, CERT_NOW + from);
-        BIO *bio = BIO_new(BIO_s_mem());
-        char *pem;
-        long n;
 
         X509_CRL_set_version(crl, 1);
         X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer->x509));
@@ -50,12 +48,21 @@ static void list_as_revoked(Keyring *ring, const Cert *issuer, X509 *cert, long 
         ASN1_TIME_set(t, CERT_NOW + to);
         X509_CRL_set1_nextUpdate(crl, t);
         assert_true(X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0);
+        ASN1_TIME_free(t);
+        X509_REVOKED_free(entry);
+        return crl;
+}
+
+static void list_as_revoked(Keyring *ring, const Cert *issuer, X509 *cert, long from, long to) {
+        X509_CRL *crl = make_list(issuer, cert, from, to);
+        BIO *bio = BIO_new(BIO_s_mem());
+        char *pem;
+        long n;
+
         assert_int_equal(PEM_write_bio_X509_CRL(bio, crl), 1);
         n = BIO_get_mem_data(bio, &pem);
         assert_int_equal(keyring_add_pem(ring, "list.pem", pem, (size_t) n, NULL), 0);
         BIO_free(bio);
-        ASN1_TIME_free(t);
-        X509_REVOKED_free(entry);
         X509_CRL_free(crl);
 }
 
@@ -161,21 +168,31 @@ static void a8_list_without_us_and_old_list(void **state _unused_) {
         judge(old, t, n, ERR_BAD_SIGNATURE, "CRL has expired");
 }
 
-static void a7_revoked_by_fingerprint(void **state _unused_) {
-        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
+static void revoke_key(Keyring *ring, const Cert *c) {
         char fingerprint[FINGERPRINT_SIZE];
-        size_t n;
-        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
 
-        assert_int_equal(fingerprint_of(middle.key, fingerprint), 0);
+        assert_int_equal(fingerprint_of(c->key, fingerprint), 0);
         assert_int_equal(keyring_add_revoked(
                                          ring, "revoked", fingerprint, strlen(fingerprint), NULL),
                         0);
-        judge(ring, t, n, ERR_REVOKED_KEY, "revoked");
 }
 
-/* A CMS with the given signers under our own line. */
-static char *custom(const Cert *const *signers, unsigned flags, size_t *ret) {
+/* The anchor itself is not in the CMS. */
+static void a7_revoked_by_fingerprint(void **state _unused_) {
+        const Cert *const chain[] = {&leaf, &middle, &root};
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+
+        for (size_t i = 0; i < ARRAY_SIZE(chain); i++) {
+                _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
+
+                revoke_key(ring, chain[i]);
+                judge(ring, t, n, ERR_REVOKED_KEY, "revoked");
+        }
+}
+
+/* A CMS with the given signers, and perhaps a revocation list, under our own line. */
+static char *custom(const Cert *const *signers, X509_CRL *list, unsigned flags, size_t *ret) {
         BIO *content = BIO_new_mem_buf(text, (int) size);
         CMS_ContentInfo *cms = CMS_sign(
                         NULL, NULL, NULL, NULL, CMS_BINARY | CMS_PARTIAL | (CMS_DETACHED & flags));
@@ -185,6 +202,8 @@ static char *custom(const Cert *const *signers, unsigned flags, size_t *ret) {
 
         assert_int_equal(fingerprint_of(leaf.key, s.signer), 0);
         CMS_add1_cert(cms, middle.x509);
+        if (list)
+                assert_int_equal(CMS_add1_crl(cms, list), 1);
         for (; *signers; signers++)
                 assert_non_null(CMS_add1_signer(cms, (*signers)->x509, (*signers)->key,
                                 EVP_sha256(), CMS_BINARY | CMS_NOSMIMECAP));
@@ -211,15 +230,30 @@ static void a8_zero_and_two_signers(void **state _unused_) {
         _cleanup_(freep) char *t = NULL, *u = NULL, *v = NULL, *w = NULL;
         size_t n;
 
-        t = custom(none, CMS_DETACHED, &n);
+        t = custom(none, NULL, CMS_DETACHED, &n);
         judge(ring, t, n, ERR_BAD_SIGNATURE, "");
-        u = custom(two, CMS_DETACHED, &n);
+        u = custom(two, NULL, CMS_DETACHED, &n);
         judge(ring, u, n, ERR_UNKNOWN_KEY, "");
-        v = custom(one, CMS_DETACHED, &n);
+        v = custom(one, NULL, CMS_DETACHED, &n);
         accept(ring, v, n);
-        w = custom(one, 0, &n);
+        w = custom(one, NULL, 0, &n);
         judge(ring, w, n, ERR_BAD_SIGNATURE, "detached");
         cert_done(&foreign);
+}
+
+/* Who has stolen a key brings the list from before the theft was known: it is valid still, and it is not asked. */
+static void a8_older_list_inside(void **state _unused_) {
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
+        X509_CRL *older = make_list(&middle, NULL, -DAY, DAY);
+        const Cert *one[] = {&leaf, NULL};
+        _cleanup_(freep) char *t = NULL;
+        size_t n;
+
+        t = custom(one, older, CMS_DETACHED, &n);
+        judge(ring, t, n, ERR_BAD_SIGNATURE, "holds a revocation list");
+        list_as_revoked(ring, &middle, leaf.x509, -10, DAY);
+        judge(ring, t, n, ERR_BAD_SIGNATURE, "revocation list");
+        X509_CRL_free(older);
 }
 
 static void another_text(void **state _unused_) {
@@ -260,6 +294,7 @@ int main(void) {
                         CASE(a8_list_without_us_and_old_list),
                         CASE(a7_revoked_by_fingerprint),
                         CASE(a8_zero_and_two_signers),
+                        CASE(a8_older_list_inside),
                         CASE(another_text),
                         CASE(a9_every_flipped_bit),
         };
