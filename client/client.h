@@ -57,7 +57,7 @@ typedef struct Options {
         /* image */
         bool passphrase;
         const char *output, *compress, *cert, *chain, *compatible, *image_version, *version_text,
-                        *epoch, *valid_until, *allow, *min_daemon, *passphrase_file;
+                        *epoch, *valid_until, *allow, *min_daemon, *passphrase_file, *threshold;
         OptionList from, parent, key;
 } Options;
 

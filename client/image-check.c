@@ -1,41 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* abctl image info, verify: what a machine would think of an image, without a machine. Needs no rights. */
-#include <fcntl.h>
-
 #include "client/image-verbs.h"
 #include "client/image.h"
 #include "client/json.h"
 #include "client/manifest.h"
 #include "client/out.h"
 #include "stream/receive.h"
-
-#define KEY_MAX (1u << 20)
-
-/* The keys that --key= names, else those of this machine. */
-static int open_ring(Client *c, Keyring **ret, Err **reterr) {
-        _cleanup_(keyring_freep) Keyring *ring = NULL;
-        _cleanup_(fd_closep) int root = -1;
-        int r;
-
-        if (c->opt.key.n == 0) {
-                root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-                return root < 0 ? err_sys(reterr, errno, "Cannot open /")
-                                : keyring_load(root, ret, reterr);
-        }
-        r = keyring_new(&ring, reterr);
-        for (size_t i = 0; r >= 0 && i < c->opt.key.n; i++) {
-                _cleanup_(freep) char *text = NULL;
-                size_t size;
-
-                r = manifest_load(c->opt.key.values[i], 0, &text, &size, reterr);
-                if (r >= 0)
-                        r = keyring_add_pem(ring, c->opt.key.values[i], text, size, reterr);
-        }
-        if (r < 0)
-                return r;
-        *ret = MOVE(ring);
-        return 0;
-}
 
 static const char *word(bool yes) {
         return yes ? "yes" : "no";
@@ -116,7 +86,7 @@ static void print_text(const Manifest *m, const SignedText *t, const Err *why) {
 int verb_info(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         _cleanup_(freep) char *beside = str_printf("%s.manifest", argv[0]);
         _cleanup_(signed_text_done) SignedText t = {0};
-        _cleanup_(keyring_freep) Keyring *ring = NULL;
+        _cleanup_(image_trust_done) ImageTrust trust = {0};
         _cleanup_(manifest_freep) Manifest *m = NULL;
         _cleanup_(err_freep) Err *why = NULL;
         _cleanup_(freep) char *text = NULL;
@@ -139,8 +109,8 @@ int verb_info(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         r = manifest_parse(t.text, t.size, &m, reterr);
         if (r < 0)
                 return r;
-        if (!why && open_ring(c, &ring, &why) >= 0)
-                (void) keyring_verify(ring, &t, 1, now_realtime() / USEC_PER_SEC, &why);
+        if (!why && image_trust(c, &trust, &why) >= 0)
+                (void) image_trust_verify(&trust, &t, &why);
         if (c->json != JSON_OFF)
                 r = print_json(c, m, &t, why);
         else
@@ -174,11 +144,7 @@ static int check_image(const char *where, const Manifest *m, Err **reterr) {
         if (r >= 0)
                 r = stream_open(&(StreamArgs){.input_fd = image.fd,
                                                 .manifest = m,
-                                                .limits.subvols = m->n_subvols,
-                                                .limits.version = m->stream_version,
-                                                .limits.forbid_devices = !m->allow_devices,
-                                                .limits.forbid_setuid = !m->allow_setuid,
-                                                .limits.forbid_xattrs = !m->allow_xattrs,
+                                                .limits = stream_limits(m),
                                                 .userdata = &k,
                                                 .subvol_done = on_subvol_done},
                                 &s, reterr);
@@ -193,12 +159,12 @@ int verb_verify(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         const char *image = argv[0];
         _cleanup_(freep) char *beside = NULL, *text = NULL;
         _cleanup_(signed_text_done) SignedText t = {0};
-        _cleanup_(keyring_freep) Keyring *ring = NULL;
+        _cleanup_(image_trust_done) ImageTrust trust = {0};
         _cleanup_(manifest_freep) Manifest *m = NULL;
         size_t size;
         int r;
 
-        if (strstr(image, "://"))
+        if (strstr(image, "://") || (str_eq(image, "-") && !c->opt.manifest))
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "'abctl image verify' wants an image: a file, or - with "
                                 "--manifest=");
@@ -207,11 +173,11 @@ int verb_verify(Client *c, int argc _unused_, char *argv[], Err **reterr) {
                 return err_new(reterr, ENOMEM, "out of memory");
         r = manifest_load(beside, 0, &text, &size, reterr);
         if (r >= 0)
-                r = open_ring(c, &ring, reterr);
+                r = image_trust(c, &trust, reterr);
         if (r >= 0)
                 r = signed_text_split(text, size, &t, reterr);
         if (r >= 0)
-                r = keyring_verify(ring, &t, 1, now_realtime() / USEC_PER_SEC, reterr);
+                r = image_trust_verify(&trust, &t, reterr);
         if (r >= 0)
                 r = manifest_parse(t.text, t.size, &m, reterr);
         if (r >= 0)

@@ -27,9 +27,16 @@ static const Option global_options[] = {
 static const Option keygen_options[] = {
                 OPT(0, "passphrase", passphrase, "Ask for a passphrase"), OPT_FILE, {0}};
 static const Option sign_options[] = {OPT_SIGN, OPT_CERT, OPT_CHAIN, OPT_FILE, {0}};
-static const Option info_options[] = {OPT_TRUST, {0}};
+#define OPT_THRESHOLD                                                                              \
+        OPT_ARG(0, "threshold", threshold, "N",                                                    \
+                        "So many keys must have signed (Threshold= of the machine; 1)")
+#define OPT_ROOT                                                                                   \
+        OPT_ARG(0, "root", root, "DIR", "The machine whose keys and configuration count (/)")
+static const Option info_options[] = {OPT_TRUST, OPT_THRESHOLD, OPT_ROOT, {0}};
 static const Option verify_options[] = {
                 OPT_TRUST,
+                OPT_THRESHOLD,
+                OPT_ROOT,
                 OPT_ARG(0, "manifest", manifest, "FILE", "Not IMAGE.manifest, but this"),
                 {0},
 };
@@ -61,9 +68,9 @@ static const Verb verbs[] = {
                 {NULL, "sign", "MANIFEST", "Add a signature to a manifest", 1, 1, sign_options,
                                 verb_sign, NULL},
                 {"Look", "info", "IMAGE|MANIFEST", "Show a manifest, and whether it is trusted", 1,
-                                1, info_options, verb_info, NULL},
+                                1, info_options, verb_info, verb_info},
                 {NULL, "verify", "IMAGE|-", "Check signature and every byte, as a machine would", 1,
-                                1, verify_options, verb_verify, NULL},
+                                1, verify_options, verb_verify, verb_verify},
                 {0},
 };
 

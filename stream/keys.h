@@ -43,3 +43,7 @@ const struct RingKey *keyring_find(const Keyring *ring, const char *fingerprint)
  * ERR_REVOKED_KEY, ERR_BAD_SIGNATURE, ERR_NOT_SIGNED (fewer than @threshold); all -EKEYREJECTED or -EBADMSG. */
 int keyring_verify(const Keyring *ring, const SignedText *t, unsigned threshold, uint64_t now,
                 Err **reterr);
+
+/* The time for certificates and ValidUntil=, in seconds: the clock, but never before the system below @root_fd was built. A
+ * clock that was never set can so neither stop an update nor bring back what ran out before that. */
+uint64_t keyring_now(int root_fd);

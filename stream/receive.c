@@ -24,6 +24,21 @@ unsigned long stream_parse_count(void) {
         return atomic_load(&parsed);
 }
 
+StreamLimits stream_limits(const Manifest *m) {
+        if (!m)
+                return (StreamLimits){0};
+        return (StreamLimits){
+                        .bytes = manifest_bytes(m) > 0 ? manifest_bytes(m) : 1,
+                        .inodes = manifest_inodes(m) > 0 ? manifest_inodes(m) : 1,
+                        .file_size = m->max_file_size > 0 ? m->max_file_size : 1,
+                        .subvols = m->n_subvols,
+                        .version = m->stream_version,
+                        .forbid_devices = !m->allow_devices,
+                        .forbid_setuid = !m->allow_setuid,
+                        .forbid_xattrs = !m->allow_xattrs,
+        };
+}
+
 static int next_block(void *userdata, Block **ret, Err **reterr) {
         Stream *s = userdata;
 

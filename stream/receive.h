@@ -31,6 +31,9 @@ typedef struct StreamLimits {
         bool forbid_xattrs;  /* security.* and trusted.* beyond capabilities */
 } StreamLimits;
 
+/* What @m announces, and nothing beyond it; NULL: no limits. */
+StreamLimits stream_limits(const Manifest *m);
+
 /* A place between two commands, in a subvolume: what a new engine must know to go on there. */
 typedef struct StreamPosition {
         Restart restart;        /* where reading the image must begin */

@@ -11,23 +11,6 @@ void incoming_done(Incoming *in) {
         *in = (Incoming){.image_fd = -1};
 }
 
-StreamLimits incoming_limits(const Incoming *in) {
-        const Manifest *m = in->manifest;
-
-        if (!m)
-                return (StreamLimits){0};
-        return (StreamLimits){
-                        .bytes = manifest_bytes(m) > 0 ? manifest_bytes(m) : 1,
-                        .inodes = manifest_inodes(m) > 0 ? manifest_inodes(m) : 1,
-                        .file_size = m->max_file_size > 0 ? m->max_file_size : 1,
-                        .subvols = m->n_subvols,
-                        .version = m->stream_version,
-                        .forbid_devices = !m->allow_devices,
-                        .forbid_setuid = !m->allow_setuid,
-                        .forbid_xattrs = !m->allow_xattrs,
-        };
-}
-
 /* A signed image builds on what its maker named, and on nothing else that may be here. */
 int incoming_find_base(Incoming *in, const uint8_t uuid[static 16], int *ret_fd, Err **reterr) {
         const Manifest *m = in->manifest;

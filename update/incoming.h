@@ -22,9 +22,6 @@ typedef struct Incoming {
 
 void incoming_done(Incoming *in);
 
-/* What the engine is to enforce. */
-StreamLimits incoming_limits(const Incoming *in);
-
 /* All that had come before @p has come. */
 int incoming_resume(Incoming *in, const StreamPosition *p, Err **reterr);
 

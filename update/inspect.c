@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What a manifest says, and what this machine says to it. Anybody may ask: nothing is read as a manifest before its
  * signatures were found good, whatever Verification= says. */
+#include "stream/keys.h"
 #include "update/epoch.h"
 #include "update/incoming.h"
 #include "update/jobs.h"
@@ -53,7 +54,7 @@ static int check(const Inspection *in, Err **reterr) {
         const UpdateOptions none = {.version = in->manifest->version};
         const PolicyFacts about = {
                         .epoch = policy_epoch(m->config, f, epoch_read(m->state_fd)),
-                        .now = trust_now(m),
+                        .now = keyring_now(m->root_fd),
         };
         int r = policy_check(m->config, f, &about, in->manifest, &none, reterr);
 

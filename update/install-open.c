@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "stream/keys.h"
 #include "update/epoch.h"
 #include "update/install.h"
 #include "update/jobs.h"
@@ -74,7 +75,7 @@ static int open_manifest(Install *in, int fd, Err **reterr) {
         const Facts *f = &in->job->facts;
         const PolicyFacts about = {
                         .epoch = policy_epoch(m->config, f, epoch_read(m->state_fd)),
-                        .now = trust_now(m),
+                        .now = keyring_now(m->root_fd),
         };
         int r;
 
@@ -98,7 +99,7 @@ static int open_image(Install *in, int image_fd, Err **reterr) {
         StreamArgs args = {
                         .input_fd = image_fd,
                         .manifest = in->manifest,
-                        .limits = incoming_limits(&in->incoming),
+                        .limits = stream_limits(in->incoming.manifest),
                         .resume = kept_position(&in->kept),
                         .at = in->options.offset,
                         .stall_usec = in->job->m->config->stall_usec,

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <fcntl.h>
-#include <sys/stat.h>
-
+#include "update/trust.h"
 #include "stream/input.h"
 #include "stream/keys.h"
-#include "update/trust.h"
 
 static int on_progress(void *userdata, uint64_t bytes _unused_) {
         const TrustArgs *args = userdata;
@@ -61,8 +58,8 @@ static int open_signed(const TrustArgs *args, const char *text, size_t size, Man
         if (r >= 0)
                 r = signed_text_split(text, size, &t, reterr);
         if (r >= 0)
-                r = keyring_verify(
-                                ring, &t, args->m->config->threshold, trust_now(args->m), reterr);
+                r = keyring_verify(ring, &t, args->m->config->threshold,
+                                keyring_now(args->m->root_fd), reterr);
         return r < 0 ? r : manifest_parse(t.text, t.size, ret, reterr);
 }
 
@@ -90,19 +87,6 @@ int trust_read(const TrustArgs *args, Manifest **ret, Err **reterr) {
         if (args->m->config->verification == VERIFICATION_NONE && !args->always)
                 return open_unsigned(text, size, ret, reterr);
         return open_signed(args, text, size, ret, reterr);
-}
-
-uint64_t trust_now(const Machine *m) {
-        static const char *const built[] = {
-                        "usr/lib/clock-epoch", "usr/lib/os-release", "etc/os-release"};
-        uint64_t now = now_realtime() / USEC_PER_SEC;
-        struct stat st;
-
-        for (size_t i = 0; i < ARRAY_SIZE(built); i++)
-                if (fstatat(m->root_fd, built[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                                st.st_mtime > 0 && (uint64_t) st.st_mtime > now)
-                        now = (uint64_t) st.st_mtime;
-        return now;
 }
 
 char *trust_problem(const Machine *m) {

@@ -17,9 +17,5 @@ typedef struct TrustArgs {
  * keyring_load(), signed_text_split(), keyring_verify(), manifest_parse(), ERR_STALLED, ERR_BAD_INPUT, ERR_CANCELLED. */
 int trust_read(const TrustArgs *args, Manifest **ret, Err **reterr);
 
-/* The time for certificates and ValidUntil=, in seconds: the clock, but never before the running system was built. A clock
- * that was never set can so neither stop an update nor bring back what ran out before that. */
-uint64_t trust_now(const Machine *m);
-
 /* Could anything be installed? NULL, or why not as a sentence, new string. */
 char *trust_problem(const Machine *m);
