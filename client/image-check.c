@@ -171,6 +171,10 @@ int verb_verify(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         beside = c->opt.manifest ? strdup(c->opt.manifest) : str_printf("%s.manifest", image);
         if (!beside)
                 return err_new(reterr, ENOMEM, "out of memory");
+        if (access(beside, F_OK) < 0 && errno == ENOENT)
+                return err_kind(reterr, ERR_NOT_SIGNED, ENOENT,
+                                "%s has no manifest, and so is not signed: there is no %s", image,
+                                beside);
         r = manifest_load(beside, 0, &text, &size, reterr);
         if (r >= 0)
                 r = image_trust(c, &trust, reterr);

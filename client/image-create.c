@@ -142,42 +142,62 @@ static int read_compression(const Options *o, MakeArgs *args, Err **reterr) {
         return 0;
 }
 
-static int write_manifest(Client *c, const Manifest *m, Err **reterr) {
-        _cleanup_(freep) char *text = NULL, *signed_text = NULL,
-                              *name = str_printf("%s.manifest", c->opt.output);
+static int write_manifest(Client *c, const Manifest *m, const char *name, Err **reterr) {
+        _cleanup_(freep) char *text = NULL, *signed_text = NULL;
         size_t size;
         int r = manifest_format(m, &text, &size, reterr);
 
-        if (r >= 0 && !name)
-                r = err_new(reterr, ENOMEM, "out of memory");
         if (r >= 0)
                 r = image_sign_text(c, text, size, &signed_text, reterr);
-        return r < 0 ? r : image_write_file(name, signed_text, strlen(signed_text), reterr);
+        return r < 0 ? r : image_write_draft(name, signed_text, strlen(signed_text), reterr);
 }
 
-static int make(Client *c, Making *k, const char *beside, Err **reterr) {
-        _cleanup_(fd_closep) int fd = open(beside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+static int write_image(Client *c, Making *k, const char *draft, Err **reterr) {
+        _cleanup_(fd_closep) int fd = open(draft, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
         MakeArgs args = {.sources = k->sources, .n_sources = k->n, .out_fd = fd};
         int r;
 
         if (fd < 0)
-                return err_sys(reterr, errno, "Cannot make %s", beside);
+                return err_sys(reterr, errno, "Cannot make %s", draft);
         r = read_compression(&c->opt, &args, reterr);
         if (r >= 0)
                 r = image_make(&args, k->m, reterr);
         if (r < 0 && reterr && err_kind_of(*reterr) == ERR_FORBIDDEN_CONTENT)
                 err_add(reterr, r, "machines refuse that unless --allow= names it");
+        if (r >= 0 && fsync(fd) < 0)
+                r = err_sys(reterr, errno, "Cannot write %s", draft);
+        return r;
+}
+
+/* Both are written before anything is replaced. No moment leaves an image beside the manifest of another one, which would
+ * look like an image that somebody has damaged: an earlier manifest goes first, and without one an image is not signed. */
+static int make(Client *c, Making *k, Err **reterr) {
+        const char *image = c->opt.output;
+        _cleanup_(freep) char *draft = str_printf("%s.new", image),
+                              *manifest = str_printf("%s.manifest", image);
+        int r;
+
+        if (!draft || !manifest)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = write_image(c, k, draft, reterr);
         if (r >= 0)
-                r = write_manifest(c, k->m, reterr);
-        if (r >= 0 && rename(beside, c->opt.output) < 0)
-                r = err_sys(reterr, errno, "Cannot make %s", c->opt.output);
+                r = write_manifest(c, k->m, manifest, reterr);
+        if (r >= 0)
+                r = image_remove(manifest, reterr);
+        if (r >= 0)
+                r = image_take_draft(image, reterr);
+        if (r >= 0)
+                r = image_take_draft(manifest, reterr);
+        if (r < 0) {
+                image_drop_draft(image);
+                image_drop_draft(manifest);
+        }
         return r;
 }
 
 int verb_create(Client *c, int argc _unused_, char *argv[] _unused_, Err **reterr) {
         const Options *o = &c->opt;
         _cleanup_(making_done) Making k = {0};
-        _cleanup_(freep) char *beside = NULL;
         char text[16];
         int r = 0;
 
@@ -188,8 +208,7 @@ int verb_create(Client *c, int argc _unused_, char *argv[] _unused_, Err **reter
                 return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
                                 "give --parent for every --from, or for none");
         k.m = calloc(1, sizeof(*k.m));
-        beside = str_printf("%s.new", o->output);
-        if (!k.m || !beside)
+        if (!k.m)
                 return err_new(reterr, ENOMEM, "out of memory");
         for (size_t i = 0; r >= 0 && i < o->from.n; i++)
                 r = add_source(&k, o->from.values[i], o->parent.n ? o->parent.values[i] : NULL,
@@ -197,11 +216,9 @@ int verb_create(Client *c, int argc _unused_, char *argv[] _unused_, Err **reter
         if (r >= 0)
                 r = read_facts(o, k.m, reterr);
         if (r >= 0)
-                r = make(c, &k, beside, reterr);
-        if (r < 0) {
-                (void) unlink(beside);
+                r = make(c, &k, reterr);
+        if (r < 0)
                 return r;
-        }
         say(c, "%s: version %s, %s in %zu chunks, %s", o->output, k.m->version,
                         format_bytes(text, k.m->payload_size), k.m->n_chunks,
                         o->key.n > 0 ? "signed." : "NOT signed: 'abctl image sign' does that.");

@@ -12,19 +12,6 @@ static int wrong_use(Err **reterr, const char *what) {
         return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "%s", what);
 }
 
-int image_write_file(const char *path, const void *data, size_t size, Err **reterr) {
-        _cleanup_(freep) char *beside = str_printf("%s.new", path);
-        _cleanup_(fd_closep) int fd = -1;
-
-        if (!beside)
-                return err_new(reterr, ENOMEM, "out of memory");
-        fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-        if (fd < 0 || write(fd, data, size) != (ssize_t) size || fdatasync(fd) < 0 ||
-                        rename(beside, path) < 0)
-                return err_sys(reterr, errno, "Cannot write %s", path);
-        return 0;
-}
-
 int image_passphrase(Client *c, char **ret, Err **reterr) {
         const char *path = c->opt.passphrase_file;
         _cleanup_(freep) char *line = NULL;
@@ -84,7 +71,9 @@ int verb_sign(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         if (r >= 0)
                 r = image_sign_text(c, text, size, &signed_text, reterr);
         if (r >= 0)
-                r = image_write_file(manifest, signed_text, strlen(signed_text), reterr);
+                r = image_write_draft(manifest, signed_text, strlen(signed_text), reterr);
+        if (r >= 0)
+                r = image_take_draft(manifest, reterr);
         if (r < 0)
                 return r;
         say(c, "%s is signed.", manifest);
@@ -146,8 +135,13 @@ int verb_keygen(Client *c, int argc _unused_, char *argv[], Err **reterr) {
                 public_fd = r = make_file(public_name, 0644, reterr);
         if (r >= 0)
                 r = signer_generate(private_fd, public_fd, passphrase, fingerprint, reterr);
-        if (r < 0)
+        if (r < 0) {
+                if (private_fd >= 0)
+                        (void) unlink(file);
+                if (public_fd >= 0)
+                        (void) unlink(public_name);
                 return r;
+        }
         say(c, "%s is the private key: keep it away from the machines that are updated.", file);
         say(c, "%s is the public key: it goes to /etc/abupdate/keys.d/NAME.pem, or into the image.",
                         public_name);

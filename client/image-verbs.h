@@ -30,5 +30,9 @@ int image_trust(Client *c, ImageTrust *ret, Err **reterr);
 void image_trust_done(ImageTrust *t);
 int image_trust_verify(const ImageTrust *t, const SignedText *text, Err **reterr);
 
-/* Replaces @path by @size bytes of @data. */
-int image_write_file(const char *path, const void *data, size_t size, Err **reterr);
+/* image-file.c: a draft, PATH.new, is whole on the disk before it takes the place of @path. Each returns when what it did
+ * outlasts a power cut; all may be repeated. */
+int image_write_draft(const char *path, const void *data, size_t size, Err **reterr);
+int image_take_draft(const char *path, Err **reterr);
+int image_remove(const char *path, Err **reterr);
+void image_drop_draft(const char *path);

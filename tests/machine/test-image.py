@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a maker does by himself: `abctl image` without a daemon, without rights, and as the machine will judge it."""
 
+import itertools
 import os
 import shutil
+import subprocess
 import sys
 
 from machinery import harness
+from machinery.machine import find_programs
 from machinery.signed import Maker, trusting
 
 
@@ -88,6 +91,57 @@ def test_verify_as_the_machine(case):
     it.run("cp", f"{second.key}.pub", f"{it.root}/etc/abupdate/keys.d/second.pem")
     case.equal(it.run("abctl", "image", "verify", root, path).code, 0)
     case.abctl(it, "update", path)
+
+
+def test_keygen_leaves_nothing(case):
+    """A key that cannot be made leaves no file, and what was there as it was."""
+    key = f"{case.tmp}/some.key"
+    abctl = find_programs(case.build)["abctl"]
+
+    def keygen():
+        return subprocess.run([abctl, "image", "keygen", key], check=False, stderr=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, text=True)
+
+    for old in (f"{key}.pub", key):
+        with open(old, "w", encoding="utf-8") as file:
+            file.write("mine")
+        result = keygen()
+        case.check(result.returncode == 1 and f"{old}: File exists" in result.stderr, result)
+        case.equal(os.listdir(case.tmp), [os.path.basename(old)])
+        with open(old, encoding="utf-8") as file:
+            case.equal(file.read(), "mine")
+        os.unlink(old)
+    case.equal(keygen().returncode, 0)
+    case.equal(sorted(os.listdir(case.tmp)), ["some.key", "some.key.pub"])
+
+
+def test_create_is_cut_off(case):
+    """`abctl image create` killed at any change of a name leaves the old image, the new one, or one that is not signed."""
+    it, maker = trusting(case, boot={"daemon": "none"})
+    path, old = f"{case.tmp}/image.send", f"{case.tmp}/old.send"
+    shutil.move(maker.image("2.0"), old)
+    shutil.move(f"{case.tmp}/m1-2.0-None.send.manifest", old + ".manifest")
+    create = [maker.abctl, "image", "create", "--compatible=test-machine", f"--key={maker.key}",
+              "--allow=devices,setuid,xattrs"]
+    seen = set()
+    for call, when in itertools.product(("unlink", "rename", "fsync"), range(1, 9)):
+        for end in ("", ".manifest"):
+            shutil.copy(old + end, path + end)
+        wrap = ["strace", "-f", "-qqq", "-o/dev/null", f"-etrace={call}",
+                f"-einject={call}:signal=KILL:when={when}"]
+        try:
+            it.image("2.1", path, create=wrap + create)
+        except RuntimeError:
+            pass
+        result = it.run("abctl", "image", "--json=short", "verify", f"--key={maker.key}.pub", path)
+        if result.code == 0:
+            info = it.run("abctl", "image", "--json=short", "info", path).data
+            seen.add(info["version"])
+        else:
+            case.check(not os.path.exists(path + ".manifest"), f"{call} {when}", result)
+            case.equal(result.data["error"], "NotSigned", result)
+            seen.add(None)
+    case.equal(seen, {"2.0", "2.1", None})
 
 
 if __name__ == "__main__":
