@@ -228,7 +228,7 @@ def test_clock_is_unset(case):
 
 
 def test_epoch_survives(case):
-    """The epoch that was reached stays when one copy is damaged, and when both are gone."""
+    """The epoch that was reached stays when its slot is gone, and when one copy is damaged; Epoch= is a floor of its own."""
     it, maker = trusting(case)
     case.abctl(it, "update", maker.image("2.0", "--epoch=3"))
     early = maker.image("3.0", "--epoch=2")
@@ -236,10 +236,25 @@ def test_epoch_survives(case):
     case.abctl(it, "update", "--dry-run", early, "--accept=3.0")
     it.reboot()
     case.abctl(it, "mark", "good")
-    for damage in ("echo >{}/epoch.a", "rm -f {0}/epoch.a {0}/epoch.b"):
-        it.on_disk(lambda top, how=damage: subprocess.run(
-            how.format(f"{top}/@abupdate/state"), shell=True, check=True))
+    case.refused(it, "update", early, error="Downgrade", code=6)
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.abctl(it, "discard", "2")
+
+    def damage(how):
+        it.on_disk(lambda top: subprocess.run(how, cwd=f"{top}/@abupdate/state", shell=True,
+                                              check=True))
+
+    case.refused(it, "update", early, error="Downgrade", code=6)
+    for torn in ("a", "b"):
+        damage(f"cp epoch.{torn} whole; echo >epoch.{torn}")
         case.refused(it, "update", early, error="Downgrade", code=6)
+        damage(f"mv whole epoch.{torn}")
+    damage("rm epoch.a epoch.b")
+    case.abctl(it, "update", "--dry-run", early)
+    it.run("sed", "-i", "s/Verification=signature/&\\nEpoch=3/",
+           f"{it.root}/etc/abupdate/abupdated.conf")
+    case.refused(it, "update", early, error="Downgrade", code=6)
 
 
 def test_missing_base(case):
