@@ -130,7 +130,7 @@ static int on_subvol_done(void *userdata, const StreamSubvol *s, Err **reterr) {
         if (k->n++ < k->m->n_subvols && str_eq(a->name, s->name) &&
                         memcmp(a->uuid, s->uuid, 16) == 0 && a->incremental == s->incremental &&
                         a->bytes == s->bytes && a->inodes == s->inodes)
-                return 0;
+                return stream_check_parent(a, s, reterr);
         return err_kind(reterr, ERR_BAD_IMAGE, EBADMSG,
                         "subvolume %s is not what the manifest announces", s->name);
 }

@@ -24,6 +24,16 @@ unsigned long stream_parse_count(void) {
         return atomic_load(&parsed);
 }
 
+int stream_check_parent(const ManifestSubvol *announced, const StreamSubvol *s, Err **reterr) {
+        char is[UUID_TEXT_SIZE], wanted[UUID_TEXT_SIZE];
+
+        if (!announced->incremental || memcmp(announced->parent, s->parent_uuid, 16) == 0)
+                return 0;
+        return err_kind(reterr, ERR_PARENT_MISSING, EBADMSG,
+                        "subvolume %s builds on subvolume %s, and its manifest names %s", s->name,
+                        uuid_format(is, s->parent_uuid), uuid_format(wanted, announced->parent));
+}
+
 StreamLimits stream_limits(const Manifest *m) {
         if (!m)
                 return (StreamLimits){0};

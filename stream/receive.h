@@ -31,6 +31,9 @@ typedef struct StreamLimits {
         bool forbid_xattrs;  /* security.* and trusted.* beyond capabilities */
 } StreamLimits;
 
+/* Does @s build on what was announced of it? ERR_PARENT_MISSING. */
+int stream_check_parent(const ManifestSubvol *announced, const StreamSubvol *s, Err **reterr);
+
 /* What @m announces, and nothing beyond it; NULL: no limits. */
 StreamLimits stream_limits(const Manifest *m);
 

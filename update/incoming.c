@@ -40,9 +40,8 @@ static int check_announced(const Incoming *in, const StreamSubvol *s, Err **rete
         const ManifestSubvol *a = &in->manifest->subvols[in->n];
 
         if (in->n < in->manifest->n_subvols && str_eq(a->name, s->name) &&
-                        memcmp(a->uuid, s->uuid, 16) == 0 && a->incremental == s->incremental &&
-                        (!a->incremental || memcmp(a->parent, s->parent_uuid, 16) == 0))
-                return 0;
+                        memcmp(a->uuid, s->uuid, 16) == 0 && a->incremental == s->incremental)
+                return stream_check_parent(a, s, reterr);
         return err_kind(reterr, ERR_BAD_STREAM, EBADMSG,
                         "the image brings subvolume '%s', which is not what its manifest announces",
                         s->name);

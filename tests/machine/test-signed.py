@@ -267,6 +267,27 @@ def test_missing_base(case):
     case.unchanged(it, before)
 
 
+def test_another_parent(case):
+    """34: the stream builds on another base than its manifest names: ParentMissing, whichever subvolume it is."""
+    it, maker = trusting(case, subvolumes="usr:/usr/share/extra")
+    case.abctl(it, "update", maker.image("2.0"))
+    path = maker.image("2.1", base="2.0")
+    before = case.facts(it)
+    with open(path + ".manifest", encoding="utf-8") as file:
+        fields = dict(line.split("=", 1) for line in file.read().split("\n\n")[0].split("\n"))
+    parents = [f"Subvolume.0{i}.Parent" for i in range(2)]
+    for key, other in zip(parents, reversed(parents)):
+        for wrong in ("01234567-89ab-cdef-0123-456789abcdef", fields[other]):
+            maker.again(path, key, f"{key}={wrong}")
+            case.refused(it, "update", path, error="ParentMissing")
+            result = it.run("abctl", "image", "--json=short", "verify", f"--root={it.root}", path)
+            case.equal(result.data["error"], "ParentMissing", result)
+            case.unchanged(it, before)
+        maker.again(path, key, f"{key}={fields[key]}")
+    case.abctl(it, "update", path)
+    case.sound(it)
+
+
 def test_another_tree(case):
     """45: the stream is signed and right, its tree is not what was signed: never a slot."""
     it, maker = trusting(case)
