@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a maker does by himself: `abctl image` without a daemon, without rights, and as the machine will judge it."""
 
+import hashlib
 import itertools
 import os
 import shutil
 import subprocess
 import sys
+import time
 
 from machinery import harness
 from machinery.machine import find_programs
@@ -142,6 +144,143 @@ def test_create_is_cut_off(case):
             case.equal(result.data["error"], "NotSigned", result)
             seen.add(None)
     case.equal(seen, {"2.0", "2.1", None})
+
+
+def _openssl(*args):
+    subprocess.run(["openssl", *args], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+class Authority:
+    """A root, an authority below it, and whoever signs code, with a key that has a passphrase."""
+
+    def __init__(self, folder, days=30):
+        os.mkdir(folder)
+        self.folder = folder
+        self.passphrase = f"{folder}/passphrase"
+        with open(self.passphrase, "w", encoding="utf-8") as file:
+            file.write("open sesame\n")
+        issuer = []
+        for name, usage in (("root", "CA:TRUE"), ("middle", "CA:TRUE"), ("leaf", "CA:FALSE")):
+            key, cert = f"{folder}/{name}.key", f"{folder}/{name}.pem"
+            keep = ["-aes256", "-pass", f"file:{self.passphrase}"] if name == "leaf" else []
+            _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256",
+                     "-out", key, *keep)
+            usage = ["-addext", f"basicConstraints=critical,{usage}"]
+            usage += ["-addext", "extendedKeyUsage=codeSigning", "-addext",
+                      "keyUsage=digitalSignature"] if name == "leaf" else ["-addext", "keyUsage=keyCertSign"]
+            _openssl("req", "-x509", "-new", "-key", key, "-passin", f"file:{self.passphrase}",
+                     "-subj", f"/CN={name}", "-days", str(days), "-out", cert, *usage, *issuer)
+            issuer = ["-CA", cert, "-CAkey", key]
+        self.options = [f"--key={folder}/leaf.key", f"--cert={folder}/leaf.pem",
+                        f"--chain={folder}/middle.pem", f"--passphrase-file={self.passphrase}"]
+
+    def fingerprint(self, name):
+        """Of the key of a certificate, as manifests and `revoked` call it."""
+        der = f"{self.folder}/{name}.der"
+        _openssl("x509", "-in", f"{self.folder}/{name}.pem", "-pubkey", "-noout", "-out", der + ".pem")
+        _openssl("pkey", "-pubin", "-in", der + ".pem", "-outform", "DER", "-out", der)
+        with open(der, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+
+
+def test_certificates(case):
+    """An image signed with a certificate: installed, until its anchor is revoked or the certificate's time is over."""
+    it, maker = trusting(case, keys=False)
+    authority = Authority(f"{case.tmp}/ca")
+    path = maker.image("2.0", key="none")
+    keys = f"{it.root}/etc/abupdate/keys.d"
+    it.run("mkdir", "-p", keys)
+    it.run("cp", f"{authority.folder}/root.pem", f"{keys}/root.pem")
+    before = case.facts(it)
+
+    def both(error, code=6):
+        result = it.run("abctl", "image", "--json=short", "verify", f"--root={it.root}", path)
+        case.equal(result.data["error"], error, result)
+        case.refused(it, "update", path, error=error, code=code)
+
+    case.refused(it, "update", path, error="NotSigned", code=6)
+    with open(authority.passphrase + ".no", "w", encoding="utf-8") as file:
+        file.write("open barley\n")
+    wrong = [maker.abctl, "image", "sign", *authority.options, path + ".manifest"]
+    wrong[-2] += ".no"
+    result = subprocess.run(wrong, check=False, stderr=subprocess.PIPE, text=True)
+    case.check(result.returncode == 1 and "wrong passphrase" in result.stderr, result)
+    both("NotSigned")
+    maker.run("sign", *authority.options, path + ".manifest")
+    for name in ("root", "middle", "leaf"):
+        it.run("sh", "-c", f"echo {authority.fingerprint(name)} >{keys}/revoked")
+        both("RevokedKey")
+    it.run("rm", f"{keys}/revoked")
+    it.run("touch", "-d", "+60 days", f"{it.root}/usr/lib/clock-epoch")
+    both("BadSignature")
+    it.run("rm", f"{it.root}/usr/lib/clock-epoch")
+    it.run("mv", f"{keys}/root.pem", f"{keys}/root")
+    both("NoKeys")
+    it.run("mv", f"{keys}/root", f"{keys}/root.pem")
+    case.unchanged(it, before)
+    case.abctl(it, "update", path)
+    it.reboot()
+    case.expect(it, version="2.0", verification="signature")
+
+
+def test_two_must_sign(case):
+    """Threshold=2: one signature is not enough, twice the same neither; keys with passphrases sign with them only."""
+    it, maker = trusting(case)
+    it.run("sed", "-i", "s/Verification=signature/&\\nThreshold=2/",
+           f"{it.root}/etc/abupdate/abupdated.conf")
+    path = maker.image("2.0")
+    second, word = f"{case.tmp}/second.key", f"{case.tmp}/word"
+    with open(word, "w", encoding="utf-8") as file:
+        file.write("open sesame\n")
+    maker.run("keygen", f"--passphrase-file={word}", second)
+    with open(second, encoding="utf-8") as file:
+        case.check("ENCRYPTED" in file.readline())
+    it.run("cp", f"{second}.pub", f"{it.root}/etc/abupdate/keys.d/second.pem")
+    before = case.facts(it)
+    case.refused(it, "update", path, error="NotSigned", code=6)
+    maker.run("sign", f"--key={maker.key}", path + ".manifest")
+    case.refused(it, "update", path, error="NotSigned", code=6)
+    with open(f"{word}.no", "w", encoding="utf-8") as file:
+        file.write("open barley\n")
+    sign = [maker.abctl, "image", "sign", f"--key={second}", path + ".manifest"]
+    for more in ([f"--passphrase-file={word}.no"], []):
+        result = subprocess.run([*sign, *more], check=False, stderr=subprocess.PIPE, text=True,
+                                stdin=subprocess.DEVNULL, start_new_session=True)
+        case.check(result.returncode == 1 and "passphrase" in result.stderr, result)
+    case.unchanged(it, before)
+    maker.run("sign", f"--key={second}", f"--passphrase-file={word}", path + ".manifest")
+    case.abctl(it, "update", path)
+
+
+def test_reproducible(case):
+    """The same subvolumes and SOURCE_DATE_EPOCH give the same image and manifest, byte for byte; a CMS adds its own time."""
+    it, maker = trusting(case, boot={"daemon": "none"}, subvolumes="usr:/usr/share/extra")
+    authority = Authority(f"{case.tmp}/ca")
+    last = {}
+
+    def create(version, when, *options, base=None):
+        path = f"{case.tmp}/{len(last)}.send"
+        it.image(version, path, base=base, create=[
+            "env", f"SOURCE_DATE_EPOCH={when}", maker.abctl, "-q", "image", "create",
+            "--compatible=test-machine", "--allow=devices,setuid,xattrs", *options])
+        last[path] = True
+        with open(path, "rb") as image, open(path + ".manifest", "rb") as manifest:
+            return image.read(), manifest.read()
+
+    key = f"--key={maker.key}"
+    for options in (("2.0", 1700000000, key), ("2.0", 1700000000, key, "--compress=zstd:3")):
+        case.check(create(*options) == create(*options), options)
+    case.check(create("2.1", 1, key, base="2.0") == create("2.1", 1, key, base="2.0"), "incremental")
+    image, manifest = create("2.0", 1700000000, key)
+    later, other = create("2.0", 1700000001, key)
+    differ = [a for a, b in zip(manifest.split(b"\n"), other.split(b"\n")) if a != b]
+    case.equal((image == later, len(differ), differ[0]), (True, 2, b"BuildTime=1700000000"), differ)
+    first = create("2.0", 1, *authority.options)
+    time.sleep(1.1)
+    second = create("2.0", 1, *authority.options)
+    texts = [manifest.rpartition(b"\n\n") for _, manifest in (first, second)]
+    case.equal((first[0] == second[0], texts[0][0] == texts[1][0], texts[0][2] == texts[1][2]),
+               (True, True, False))
 
 
 if __name__ == "__main__":
