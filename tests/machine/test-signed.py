@@ -7,10 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 
 from machinery import harness
 from machinery.signed import ASK, Maker, trusting
 from machinery.token import PIN, Token, provider
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "stream"))
+from streamwriter import UUID_A, StreamWriter
 
 
 def test_full_and_incremental(case):
@@ -286,6 +290,27 @@ def test_another_parent(case):
         maker.again(path, key, f"{key}={fields[key]}")
     case.abctl(it, "update", path)
     case.sound(it)
+
+
+def test_a_source_that_was_not_named(case):
+    """35: a signed image takes data from a subvolume that is here and that its manifest does not name: not from there."""
+    it, maker = trusting(case)
+    like = maker.image("2.0")
+    case.abctl(it, "update", like)
+    with open(like + ".manifest", encoding="utf-8") as file:
+        here = next(line.strip().split("=")[1] for line in file
+                    if line.startswith("Subvolume.00.UUID="))
+    stream = StreamWriter().subvol("root").mkfile("f")
+    stream.clone("f", 0, 4096, "usr/lib/os-release", uuid=uuid.UUID(here).bytes).end()
+    path = f"{case.tmp}/taking.send"
+    with open(path, "wb") as file:
+        file.write(stream.bytes())
+    maker.vouch(path, like, Version="2.1", Subvolume_00_UUID=str(uuid.UUID(bytes=UUID_A)),
+                Subvolume_00_Inodes=1, Subvolume_00_Bytes=0)
+    before = case.facts(it)
+    result = case.refused(it, "update", path, error="ParentMissing")
+    case.check("manifest does not name" in result.err, result)
+    case.unchanged(it, before)
 
 
 def test_another_tree(case):

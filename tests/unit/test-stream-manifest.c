@@ -6,6 +6,8 @@
 
 #include "tests/unit/signed-image.h"
 
+#define LATEST UINT64_C(253402300799) /* the last second of the year 9999 */
+
 static char *text;
 static size_t text_size;
 
@@ -18,6 +20,7 @@ static int make_text(void **state _unused_) {
         m = make_manifest(payload, size);
         m->version_text = strdup("Testing \xc3\xa4");
         m->allow_setuid = m->allow_xattrs = true;
+        m->valid_until = 1800000000;
         assert_int_equal(manifest_format(m, &text, &text_size, NULL), 0);
         return 0;
 }
@@ -193,36 +196,53 @@ static void missing_fields(void **state _unused_) {
 }
 
 /* Sizes at the borders of 31, 32, 63 and 64 bits: read exactly or refused, no overflow. */
-static void a19_sizes(void **state _unused_) {
-        static const struct {
-                const char *value;
-                bool ok;
-        } sizes[] = {{"0", true}, {"1", true}, {"2147483647", true}, {"2147483648", true},
-                        {"4294967296", true}, {"9223372036854775807", true},
-                        {"9223372036854775808", false}, {"18446744073709551615", false},
-                        {"18446744073709551616", false}, {"-1", false}, {"+1", false},
-                        {"01", false}, {"0x1", false}, {" 1", false}, {"1 ", false}, {"", false}};
-        static const char *const fields[] = {
-                        "Epoch=", "MaxFileSize=", "Subvolume.00.Inodes=", "Subvolume.00.Bytes="};
+static void size_of(const char *field, const char *value, bool ok) {
+        _cleanup_(freep) char *to = str_printf("%s%s", field, value), *line = NULL;
+        const char *at = strstr(text, field);
 
-        for (size_t f = 0; f < ARRAY_SIZE(fields); f++)
-                for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-                        const char *at = strstr(text, fields[f]);
-                        _cleanup_(freep) char *line = strndup(at, strcspn(at, "\n"));
-                        _cleanup_(freep) char *to = str_printf("%s%s", fields[f], sizes[i].value);
-
-                        if (sizes[i].ok)
-                                accept_edit(line, to);
-                        else
-                                refuse_edit(line, to, "");
-                }
-        for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-                const char *at = strstr(text, "PayloadSize=");
-                _cleanup_(freep) char *line = strndup(at, strcspn(at, "\n"));
-                _cleanup_(freep) char *to = str_printf("PayloadSize=%s", sizes[i].value);
-
+        assert_non_null(at);
+        line = strndup(at, strcspn(at, "\n"));
+        if (ok)
+                accept_edit(line, to);
+        else
                 refuse_edit(line, to, "");
+}
+
+static void sizes_of(const char *field, uint64_t min, uint64_t max) {
+        static const uint64_t sizes[] = {0, 1, INT32_MAX, UINT64_C(1) << 31, UINT32_MAX,
+                        UINT64_C(1) << 32, LATEST, LATEST + 1, INT64_MAX, UINT64_C(1) << 63,
+                        UINT64_MAX};
+        static const char *const senseless[] = {"18446744073709551616", "36893488147419103233",
+                        "-1", "+1", "01", "0x1", " 1", "1 ", "1.0", "1e3", "1K", ""};
+
+        for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+                char value[24];
+
+                snprintf(value, sizeof(value), "%" PRIu64, sizes[i]);
+                size_of(field, value, sizes[i] >= min && sizes[i] <= max);
         }
+        for (size_t i = 0; i < ARRAY_SIZE(senseless); i++)
+                size_of(field, senseless[i], false);
+}
+
+static void a19_sizes(void **state _unused_) {
+        char *plain = text;
+        _cleanup_(freep) char *packed = edit("Compression=none", "Compression=zstd");
+
+        sizes_of("Epoch=", 0, INT64_MAX);
+        sizes_of("MaxFileSize=", 0, INT64_MAX);
+        sizes_of("Subvolume.00.Inodes=", 0, INT64_MAX);
+        sizes_of("Subvolume.00.Bytes=", 0, INT64_MAX);
+        sizes_of("StreamVersion=", 1, INT64_MAX);
+        sizes_of("BuildTime=", 1, LATEST);
+        sizes_of("ValidUntil=", 1, LATEST);
+        /* one value is right */
+        sizes_of("ChunkSize=", 1, 0);
+        sizes_of("PayloadSize=", 1, 0);
+        sizes_of("StreamSize=", 1, 0);
+        text = packed;
+        sizes_of("StreamSize=", 1, INT64_MAX);
+        text = plain;
 }
 
 static void sums_do_not_overflow(void **state _unused_) {
