@@ -195,14 +195,16 @@ static int bls_bring(BootBackend *base, const Slot *slot, int root_fd, Err **ret
         return boot_copies_bring(to_bls(base)->boot_fd, slot->id, root_fd, reterr);
 }
 
-/* The entry as it should be, but for its number. */
-static int describe(Bls *b, const Slot *slot, int left, BlsEntry *ret, Err **reterr) {
+/* The entry as it should be, but for its number. @old: what there is of the slot, or NULL. */
+static int describe(Bls *b, const Slot *slot, const BlsEntry *old, int left, BlsEntry *ret,
+                Err **reterr) {
         _cleanup_(bls_entry_done) BlsEntry e = {.left = left};
         _cleanup_(boot_paths_done) BootPaths paths = {0};
         int r = boot_copies_find(b->boot_fd, slot->id, &paths, reterr);
 
         if (r >= 0)
-                r = boot_files_options(b->world, slot, NULL, &e.options, reterr);
+                r = boot_files_options(
+                                b->world, slot, old ? old->options : NULL, &e.options, reterr);
         if (r < 0)
                 return r;
         e.linux_path = MOVE(paths.linux_path);
@@ -267,7 +269,8 @@ static int bls_arm(BootBackend *base, const Slot *slot, unsigned tries, const Sl
         int r = bls_list(b->entries_fd, prefix_of(b), &l, reterr);
 
         if (r >= 0)
-                r = describe(b, slot, tries > 0 ? (int) tries : -1, &e, reterr);
+                r = describe(b, slot, bls_find(&l, slot->id), tries > 0 ? (int) tries : -1, &e,
+                                reterr);
         if (r < 0)
                 return err_add(reterr, r, "make slot %s the next boot", slot->id);
         rank = highest(b, &l, NULL) + 2;

@@ -95,20 +95,35 @@ int boot_files_fit(int root_fd, Err **reterr) {
         return 0;
 }
 
-/* A command line without some words; those that end with '=' or '.' are beginnings of words. */
+/* What only one slot can be told. */
+static const char *const of_a_slot[] = {"root=", "rootflags=", "rootfstype=", "BOOT_IMAGE=",
+                "initrd=", "abupdate.", "ro", "rw", NULL};
+
+/* What a person types at the menu for one boot: another first process, a unit to stop at, a shell
+ * before the root is mounted. A slot that was given it would never come up by itself. */
+static const char *const of_a_boot[] = {
+                "init=", "rdinit=", "systemd.unit=", "rd.systemd.unit=", "systemd.run",
+                "systemd.debug_shell", "systemd.debug-shell", "rd.systemd.debug_shell",
+                "rd.systemd.debug-shell", "rd.break", "break", "break=", "single", "rescue",
+                "emergency", "recovery", "-b", "-s", "s", "S", "1", "2", "3", "4", "5", NULL};
+
+static bool begins_or_is(const char *const words[], const char *w) {
+        for (; *words; words++)
+                if (strpbrk(*words, "=.") ? str_after(w, *words) != NULL : str_eq(w, *words))
+                        return true;
+        return false;
+}
+
+/* A command line without some words; those with '=' or '.' in them are beginnings of words. */
 static int without(const char *line, const char *const words[], char **ret) {
         _cleanup_(freep) char *copy = strdup(line), *kept = strdup("");
         char *save = NULL;
 
         for (char *w = copy && kept ? strtok_r(copy, " \t\n", &save) : NULL; w;
                         w = strtok_r(NULL, " \t\n", &save)) {
-                bool skip = false;
                 char *more;
 
-                for (size_t i = 0; words[i]; i++)
-                        skip |= strpbrk(words[i], "=.") ? str_after(w, words[i]) != NULL
-                                                        : str_eq(w, words[i]);
-                if (skip)
+                if (begins_or_is(words, w))
                         continue;
                 more = str_printf("%s%s%s", kept, *kept ? " " : "", w);
                 if (!more)
@@ -122,15 +137,18 @@ static int without(const char *line, const char *const words[], char **ret) {
         return 0;
 }
 
-/* What was configured is taken as it is, what another slot was told without what only one can be told. */
-static int common_options(const char *line, bool configured, char **ret) {
-        static const char *const own[] = {"root=", "rootflags=", "rootfstype=", "BOOT_IMAGE=",
-                        "initrd=", "abupdate.", "ro", "rw", NULL};
+/* What was configured is taken as it is. */
+static int configured_options(const char *line, char **ret) {
         static const char *const flags[] = {"rootflags=", NULL};
 
-        if (configured && !strstr(line, flags[0]))
-                return str_set(ret, line);
-        return without(line, configured ? flags : own, ret);
+        return strstr(line, flags[0]) ? without(line, flags, ret) : str_set(ret, line);
+}
+
+static int running_options(const char *line, char **ret) {
+        _cleanup_(freep) char *lasting = NULL;
+        int r = without(line, of_a_boot, &lasting);
+
+        return r < 0 ? r : without(lasting, of_a_slot, ret);
 }
 
 /* How the root is mounted, but for what names it: "compress=zstd,device=/dev/sdb". @seed: the devices
@@ -172,24 +190,24 @@ static char *with_flags(const char *options, const char *flags) {
 int boot_files_options(
                 const World *w, const Slot *slot, const char *rest, char **ret, Err **reterr) {
         _cleanup_(freep) char *running = NULL, *common = NULL, *flags = NULL, *root = NULL;
-        bool configured = !rest && w->config->cmdline;
+        const char *line = rest ? rest : w->config->cmdline;
         char *text = NULL;
         int r;
 
         if (!slot->boot_options)
                 return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
                                 "slot %s cannot be named in a boot entry", slot->id);
-        if (configured)
-                rest = w->config->cmdline;
-        else if (!rest) {
+        if (!line) {
                 r = file_read_at(w->root_fd, "proc/cmdline", 64 * 1024, &running, NULL, reterr);
                 if (r < 0)
                         return err_add(reterr, r, "read the kernel command line");
-                rest = running;
+                line = running;
         }
-        r = common_options(rest, configured, &common);
+        r = rest                 ? without(rest, of_a_slot, &common)
+            : w->config->cmdline ? configured_options(line, &common)
+                                 : running_options(line, &common);
         if (r >= 0)
-                r = common_flags(rest, str_eq(w->config->backend, "seed"), &flags);
+                r = common_flags(line, str_eq(w->config->backend, "seed"), &flags);
         if (r >= 0)
                 root = with_flags(slot->boot_options, flags);
         if (root)

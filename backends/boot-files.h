@@ -17,7 +17,7 @@ int boot_files_open(int root_fd, const char *path);
 int boot_files_fit(int root_fd, Err **reterr);
 
 /* The kernel command line of a slot: what names its root, then Cmdline=, else what the running
- * one has in common with every slot; mount options but for subvol= stay in rootflags=. @rest: an
- * older line to go on with instead of both, or NULL. */
+ * one has in common with every slot and every boot; mount options but for subvol= stay in
+ * rootflags=. @rest: an older line of the slot to go on with instead of both, or NULL. */
 int boot_files_options(
                 const World *w, const Slot *slot, const char *rest, char **ret, Err **reterr);

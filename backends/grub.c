@@ -230,6 +230,17 @@ static int write_entry(Grub *b, const Slot *slot, const char *rest, Err **reterr
         return r < 0 ? err_add(reterr, r, "write the menu entry of slot %s", slot->id) : 0;
 }
 
+/* 1 where the slot has an entry; @ret: its options, NULL where an installer wrote it. */
+static int read_options(Grub *b, const char *slot, char **ret, Err **reterr) {
+        _cleanup_(freep) char *path = str_printf("slot-%s/entry.cfg", slot), *text = NULL;
+        int r = path ? file_read_if_at(b->home_fd, path, ENTRY_MAX, &text, NULL, NULL) : -ENOMEM;
+
+        *ret = NULL;
+        if (r > 0 && grub_entry_options(text, ret) < 0)
+                r = -ENOMEM;
+        return r == -ENOMEM ? err_new(reterr, r, "out of memory") : r > 0;
+}
+
 /* What GRUB takes now, as the place to go back to. */
 static int take_back(const GrubEnv *old, const char *slot, char **ret) {
         const char *now = old->left == 0 ? old->fallback : old->next;
@@ -241,10 +252,13 @@ static int grub_arm(BootBackend *base, const Slot *slot, unsigned tries, const S
                 Err **reterr) {
         Grub *b = to_grub(base);
         _cleanup_(grub_env_done) GrubEnv old = {.left = -1}, e = {.left = -1};
+        _cleanup_(freep) char *own = NULL;
         int r = grub_env_read(b->home_fd, &old, reterr);
 
         if (r >= 0)
-                r = write_entry(b, slot, NULL, reterr);
+                r = read_options(b, slot->id, &own, reterr);
+        if (r >= 0)
+                r = write_entry(b, slot, own, reterr);
         if (r < 0)
                 return err_add(reterr, r, "make slot %s the next boot", slot->id);
         e.serial = old.serial;
@@ -321,22 +335,15 @@ static int grub_clean(BootBackend *base, const SlotList *slots, Err **reterr) {
 
 static int grub_follow(BootBackend *base, const Slot *slot, Err **reterr) {
         Grub *b = to_grub(base);
-        _cleanup_(freep) char *path = str_printf("slot-%s/entry.cfg", slot->id), *text = NULL,
-                              *now = NULL, *then = NULL;
-        int r;
+        _cleanup_(freep) char *now = NULL, *then = NULL;
+        int r = read_options(b, slot->id, &now, reterr);
 
-        if (!path)
-                return err_new(reterr, ENOMEM, "out of memory");
-        r = file_read_if_at(b->home_fd, path, ENTRY_MAX, &text, NULL, NULL);
         if (r <= 0 || !slot->boot_options)
-                return r == -ENOMEM ? err_new(reterr, r, "out of memory") : 0;
-        r = grub_entry_options(text, &now);
-        if (r < 0)
-                return err_new(reterr, r, "out of memory");
-        r = boot_files_options(b->world, slot, str_or(now, ""), &then, reterr);
+                return r;
+        r = boot_files_options(b->world, slot, now, &then, reterr);
         if (r < 0 || str_eq(now, then))
                 return r;
-        r = write_entry(b, slot, str_or(now, ""), reterr);
+        r = write_entry(b, slot, now, reterr);
         return r < 0 ? err_add(reterr, r, "correct the menu entry of slot %s", slot->id) : 0;
 }
 

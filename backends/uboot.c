@@ -286,11 +286,13 @@ static int uboot_arm(BootBackend *base, const Slot *slot, unsigned tries, const 
         Uboot *b = to_uboot(base);
         _cleanup_(order_done) Order o = {0};
         _cleanup_(freep) char *args = NULL, *text = NULL;
+        const Choice *old;
         char left[16];
         int r = order_read(b, &o, reterr);
 
+        old = r >= 0 ? order_find(&o, slot->id) : NULL;
         if (r >= 0)
-                r = boot_files_options(b->world, slot, NULL, &args, reterr);
+                r = boot_files_options(b->world, slot, old ? old->args : NULL, &args, reterr);
         snprintf(left, sizeof(left), "%x", tries);
         if (r >= 0)
                 r = set_files(b, slot, reterr);

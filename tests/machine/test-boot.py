@@ -221,6 +221,37 @@ def test_two_that_bless(case):
     case.expect(it, booted="3")
 
 
+def _typed(it, words):
+    """What somebody adds to the command line at the menu, for this boot."""
+    it.run("sh", "-c", f"sed -i 's|$| {words}|' {it.root}/proc/cmdline")
+
+
+def test_words_of_one_boot(case):
+    """A rollback or an update out of a rescue boot leads into no rescue: a slot keeps its own words."""
+    for kind in ("bls", "grub"):
+        if kind == "grub":
+            case.grub()
+        it = case.machine(loader=kind)
+        _typed(it, "own=1")
+        case.update(it, "2.0")
+        it.reboot()
+        case.abctl(it, "mark", "good")
+        _typed(it, "own=2 systemd.unit=rescue.target init=/bin/sh")
+        case.abctl(it, "rollback", "1")
+        case.abctl(it, "mark", "good", "2")
+        case.abctl(it, "rollback", "2")
+        it.reboot()
+        words = it.run("cat", f"{it.root}/proc/cmdline").out.split()
+        case.expect(it, booted="2")
+        case.equal([w for w in words if w.startswith(("own", "systemd", "init"))], ["own=1"])
+        _typed(it, "rd.break single")
+        case.update(it, "3.0")
+        it.reboot()
+        words = it.run("cat", f"{it.root}/proc/cmdline").out.split()
+        case.expect(it, booted="3")
+        case.equal([w for w in words if w in ("own=1", "rd.break", "single")], ["own=1"])
+
+
 def test_health_in_status(case):
     """What the checks of this boot said is in status and check, before anybody asks why."""
     it = case.machine()

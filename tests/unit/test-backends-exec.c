@@ -91,6 +91,29 @@ static void mount_options_stay(void **state _unused_) {
         }
 }
 
+/* What somebody typed at the menu for one boot would be every boot of the next slot. */
+static void rescue_words_go(void **state _unused_) {
+        static const char running[] =
+                        "root=1 init=/bin/sh quiet systemd.unit=rescue.target single S 1 3 "
+                        "emergency -b rd.break rd.break=pre-mount break=top rdinit=/bin/sh "
+                        "rd.systemd.unit=x systemd.run=/x systemd.debug-shell=1 10 panic=10 "
+                        "systemd.debug_shell rd.shell=0 rescue recovery initcall_debug";
+        Config c = {.backend = (char *) "snapshot"};
+        const World w = {dir, dir_fd, &c};
+        _cleanup_(freep) char *options = NULL, *own = NULL, *configured = NULL;
+
+        put_file(dir_fd, "proc/cmdline", running);
+        assert_int_equal(boot_files_options(&w, &slots[1], NULL, &options, NULL), 0);
+        assert_string_equal(options, "root=2 rootflags=subvol=x quiet 10 panic=10 rd.shell=0 "
+                                     "initcall_debug");
+        /* on purpose, for that slot or for all of them */
+        assert_int_equal(boot_files_options(&w, &slots[1], "root=2 single x", &own, NULL), 0);
+        assert_string_equal(own, "root=2 rootflags=subvol=x single x");
+        c.cmdline = (char *) "init=/x";
+        assert_int_equal(boot_files_options(&w, &slots[1], NULL, &configured, NULL), 0);
+        assert_string_equal(configured, "root=2 rootflags=subvol=x init=/x");
+}
+
 static void verbs(void **state _unused_) {
         _cleanup_(boot_backend_closep) BootBackend *b = machine();
         _cleanup_(freep) char *path = str_printf("<fits></proc/self/fd/%i>\n", dir_fd),
@@ -178,6 +201,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                         IN_FOLDER(verbs),
                         IN_FOLDER(mount_options_stay),
+                        IN_FOLDER(rescue_words_go),
                         IN_FOLDER(facts),
                         IN_FOLDER(no_program),
         };

@@ -210,6 +210,16 @@ static void options_follow(void **state _unused_) {
         assert_env("BOOT_2_LEFT", "2");
 }
 
+/* A slot that was armed before keeps its command line, whatever the running system was told. */
+static void armed_again(void **state _unused_) {
+        _cleanup_(boot_backend_closep) BootBackend *b = machine();
+
+        assert_int_equal(b->ops->arm(b, &slots[1], 2, &slots[0], NULL), 0);
+        set("BOOT_2_ARGS", "root=2 loud");
+        assert_int_equal(b->ops->arm(b, &slots[1], 0, NULL, NULL), 0);
+        assert_env("BOOT_2_ARGS", "root=2 loud");
+}
+
 /* The power goes while a copy of the environment is written, at each of the writes: old or new. */
 static void a_torn_copy(void **state _unused_) {
         _cleanup_(boot_backend_closep) BootBackend *b = machine();
@@ -300,6 +310,7 @@ int main(void) {
                         IN_FOLDER(nothing_is_left),
                         IN_FOLDER(the_way_back_is_open),
                         IN_FOLDER(options_follow),
+                        IN_FOLDER(armed_again),
                         IN_FOLDER(a_torn_copy),
                         IN_FOLDER(kernels_on_the_boot_partition),
         };
