@@ -96,6 +96,8 @@ int slot_format(const Slot *s, char **ret) {
         if (r >= 0)
                 r = s->epoch > 0 ? kv_setf(kv, "Epoch", "%" PRIu64, s->epoch) : 0;
         if (r >= 0)
+                r = s->tries > 0 ? kv_setf(kv, "Tries", "%" PRIu64, s->tries) : 0;
+        if (r >= 0)
                 r = kv_set(kv, "Subvolumes", s->subvolumes);
         if (r >= 0)
                 r = kv_set(kv, "Kernel", s->kernel);
@@ -161,6 +163,8 @@ int slot_parse(const char *text, size_t size, Slot *ret, Err **reterr) {
                 r = kv_get_u64(kv, "Exclusive", 0, &s.exclusive, reterr);
         if (r >= 0)
                 r = kv_get_u64(kv, "Epoch", 0, &s.epoch, reterr);
+        if (r >= 0)
+                r = kv_get_u64(kv, "Tries", 0, &s.tries, reterr);
         if (r < 0)
                 return r;
         *ret = s;

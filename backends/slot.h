@@ -33,6 +33,7 @@ typedef struct Slot {
         uint64_t size;      /* bytes of file data, 0: not known */
         uint64_t exclusive; /* bytes that this slot alone brought, 0: not known */
         uint64_t epoch;     /* of its image, 0 where it had none */
+        uint64_t tries;     /* boots that it had when it was armed on trial, 0: never was */
         char *subvolumes;   /* "name:/place name:/place", the root first */
         char *kernel;       /* version of the newest kernel in it, may be NULL */
         char *transaction;  /* open in-place transaction on it, may be NULL */

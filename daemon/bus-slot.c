@@ -73,6 +73,7 @@ static const sd_bus_vtable slot_vtable[] = {
                 SLOT_PROPERTY("ToMerge", "t", to_merge),
                 SLOT_PROPERTY("KernelVersion", "s", kernel_version),
                 SLOT_PROPERTY("TriesLeft", "i", tries_left),
+                SLOT_PROPERTY("Tries", "i", tries),
                 SD_BUS_VTABLE_END,
 };
 

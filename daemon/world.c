@@ -37,6 +37,7 @@ const Field slot_fields[] = {
                 {"kernel-version", FIELD_STRING, offsetof(WorldSlot, kernel_version),
                                 "KernelVersion"},
                 {"tries-left", FIELD_INT, offsetof(WorldSlot, tries_left), "TriesLeft"},
+                {"tries", FIELD_INT, offsetof(WorldSlot, tries), "Tries"},
 };
 
 static const Field refused_fields[] = {

@@ -15,7 +15,7 @@ typedef struct WorldSlot {
         char *id, *state, *version, *reason, *kernel_version, *device_kind, *depends;
         char **devices;
         uint64_t created, size, exclusive, device_size, to_merge;
-        int pinned, read_only, tries_left;
+        int pinned, read_only, tries_left, tries;
 } WorldSlot;
 
 typedef struct WorldRefused {

@@ -58,7 +58,8 @@
  *    "reboot-required":false,"transaction":"","problems":["..."],
  *    "slots":[{"id":"2","state":"good","version":"1.0","reason":"","pinned":false,"created":USEC,"size":N,
  *              "exclusive":N,"read-only":false,"kernel-version":"","devices":["/dev/sda2"],"device-kind":"sprout",
- *              "device-size":N,"depends-on":"a","to-merge":N,"tries-left":N or -1}],
+ *              "device-size":N,"depends-on":"a","to-merge":N,"tries-left":N or -1,
+ *              "tries":N or -1}],
  *    "refused":[{"version":"2.0","reason":"..."}],
  *    "history":[{"time":USEC,"job":7,"type":"update","slot":"3","version":"2.0","status":0,"error":"","message":"..."}]}
  *   history: oldest first, at most 200.

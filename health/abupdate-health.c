@@ -102,8 +102,13 @@ static int condemn(const Health *h, const char *reason, Err **reterr) {
         return reboot_now(reterr);
 }
 
-/* The boot did not complete. Another try where there is one, else back. Tries that were never
- * taken off mean that nobody counts here: the loop ends at once then. */
+/* Tries that were never taken off mean that nobody counts here. The number was given by another
+ * version, whose configuration is not ours: that is asked only where no number was kept. */
+static bool is_counted(const Health *h, const Trial *t) {
+        return t->tries_left < (t->tries > 0 ? t->tries : (int) h->config->tries);
+}
+
+/* The boot did not complete. Another try where there is one and somebody counts, else back. */
 static int verb_failed(Health *h, Err **reterr) {
         _cleanup_(freep) char *reason = checks_failure(h->root_fd);
         const char *why = str_or(reason, "the boot did not complete: a unit that "
@@ -113,7 +118,7 @@ static int verb_failed(Health *h, Err **reterr) {
 
         if (r <= 0)
                 return r;
-        if (trial.tries_left > 0 && trial.tries_left < (int) h->config->tries) {
+        if (trial.tries_left > 0 && is_counted(h, &trial)) {
                 log_error("%s; %i tries left, rebooting", why, trial.tries_left);
                 return reboot_now(reterr);
         }

@@ -18,6 +18,10 @@ static const char *text_of(json_object *o, const char *key) {
         return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
 }
 
+static int number_of(json_object *o, const char *key) {
+        return json_object_get_int(json_object_object_get(o, key));
+}
+
 static json_object *find_slot(json_object *slots, const char *id) {
         size_t n = json_object_is_type(slots, json_type_array) ? json_object_array_length(slots)
                                                                : 0;
@@ -42,9 +46,8 @@ int trial_parse(const char *json, Trial *ret, Err **reterr) {
         *ret = (Trial){
                         .running = slot && str_eq(text_of(o, "next"), booted) &&
                                    str_eq(text_of(slot, "state"), "trial"),
-                        .tries_left = slot ? json_object_get_int(json_object_object_get(
-                                                             slot, "tries-left"))
-                                           : -1,
+                        .tries_left = slot ? number_of(slot, "tries-left") : -1,
+                        .tries = slot ? number_of(slot, "tries") : -1,
         };
         return 0;
 }

@@ -8,6 +8,7 @@
 typedef struct Trial {
         bool running;   /* the booted slot is next and on trial */
         int tries_left; /* of it */
+        int tries;      /* that it was given, at most 0 where that is not known */
 } Trial;
 
 /* Reads the status that abctl prints as JSON. -EBADMSG where it is something else, -EAGAIN where it says

@@ -40,7 +40,8 @@ static int rearm(Machine *m, const Facts *f, Err **reterr) {
         if (m->journal->phase != PHASE_ARM || !was || was->state != SLOT_STAGED || !next ||
                         !slot_proven(next))
                 return 0;
-        return m->boot->ops->arm(m->boot, was, m->config->tries, next, reterr);
+        return m->boot->ops->arm(m->boot, was,
+                        was->tries > 0 ? (unsigned) was->tries : m->config->tries, next, reterr);
 }
 
 static int end_update(Machine *m, const Facts *f, Outcome *ret, Err **reterr) {

@@ -24,6 +24,7 @@ static void add_devices(json_object *o, const Slot *s) {
 }
 
 static json_object *slot_to_json(const Facts *f, const Slot *s) {
+        bool trial = str_eq(f->boot.trial, s->id);
         json_object *o = json_object_new_object();
 
         put_text(o, "id", s->id);
@@ -38,9 +39,10 @@ static json_object *slot_to_json(const Facts *f, const Slot *s) {
         put_text(o, "kernel-version", s->kernel);
         put_text(o, "subvolumes", s->subvolumes);
         add_devices(o, s);
-        json_object_object_add(o, "tries-left",
-                        json_object_new_int(
-                                        str_eq(f->boot.trial, s->id) ? f->boot.tries_left : -1));
+        json_object_object_add(
+                        o, "tries-left", json_object_new_int(trial ? f->boot.tries_left : -1));
+        json_object_object_add(o, "tries",
+                        json_object_new_int(trial && s->tries > 0 ? (int) s->tries : -1));
         return o;
 }
 

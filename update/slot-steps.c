@@ -92,11 +92,21 @@ static int choose(Machine *m, const Facts *now, const Slot *slot, unsigned tries
         return r < 0 ? r : m->boot->ops->arm(m->boot, slot, tries, fallback, reterr);
 }
 
+/* Written before the loader knows of it: without the number nobody could tell later whether its count
+ * was ever taken down. */
+static int record_tries(Job *j, Slot *slot, unsigned tries, Err **reterr) {
+        if (tries == 0 || slot->tries == tries)
+                return 0;
+        slot->tries = tries;
+        return j->m->slots->ops->record(j->m->slots, slot, reterr);
+}
+
 int slot_arm(Job *j, const char *slot_id, unsigned tries, Err **reterr) {
         /* of its own: callers take it from the facts, which are read anew in here */
         _cleanup_(freep) char *id = strdup(slot_id);
         BootBackend *boot = j->m->boot;
-        const Slot *booted, *fallback, *slot;
+        const Slot *booted, *fallback;
+        Slot *slot;
         int r;
 
         if (!id)
@@ -115,7 +125,9 @@ int slot_arm(Job *j, const char *slot_id, unsigned tries, Err **reterr) {
                 fallback = booted && booted->state == SLOT_GOOD && booted != slot
                                            ? booted
                                            : slot_newest_good(j->facts.slots, slot);
-        r = choose(j->m, &j->facts, slot, tries, fallback, reterr);
+        r = record_tries(j, slot, tries, reterr);
+        if (r >= 0)
+                r = choose(j->m, &j->facts, slot, tries, fallback, reterr);
         if (r >= 0)
                 r = job_refresh(j, reterr);
         if (r >= 0 && !str_eq(j->facts.boot.next, id))

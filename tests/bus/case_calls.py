@@ -24,7 +24,7 @@ def test_properties(build):
 def test_slot_object(build):
     with Bus(build) as b:
         b.write_world(world([slot(3, devices=["/dev/a", "/dev/b"], pinned=True, state="trial",
-                                  **{"tries-left": 2, "device-kind": "sprout", "device-size": 5000,
+                                  **{"tries-left": 2, "tries": 3, "device-kind": "sprout", "device-size": 5000,
                                      "depends-on": "2", "to-merge": 400})]))
         p = b.peer()
         manager(p, "Check")
@@ -32,7 +32,7 @@ def test_slot_object(build):
            {"Id": "3", "State": "trial", "Version": "3.0", "Reason": "", "Pinned": True, "Created": 1700000000000003,
             "Size": 3000, "Exclusive": 3, "ReadOnly": False, "Devices": ["/dev/a", "/dev/b"],
             "DeviceKind": "sprout", "DeviceSize": 5000, "DependsOn": "2", "ToMerge": 400,
-            "KernelVersion": "6.1.0", "TriesLeft": 2})
+            "KernelVersion": "6.1.0", "TriesLeft": 2, "Tries": 3})
         fails("org.freedesktop.DBus.Error.UnknownObject", get_all, p, f"{PATH}/slot/_31", SLOT)
 
 

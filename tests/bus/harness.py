@@ -28,7 +28,8 @@ POLKITD = ("/usr/lib/polkit-1/polkitd", "/usr/libexec/polkitd")
 def slot(number, **more):
     return {"id": str(number), "state": "good", "version": f"{number}.0", "reason": "", "pinned": False,
             "created": 1700000000000000 + number, "size": 1000 * number, "exclusive": number, "read-only": False,
-            "kernel-version": "6.1.0", "devices": [], "tries-left": -1, **more}
+            "kernel-version": "6.1.0", "devices": [], "tries-left": -1,
+            "tries": -1, **more}
 
 
 def world(slots=2, **more):

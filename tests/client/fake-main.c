@@ -21,6 +21,7 @@ static void make_slots(Fake *f) {
                 s->pinned = i + 3 == f->opt.slots;
                 s->read_only = 1;
                 s->tries_left = -1;
+                s->tries = -1;
                 s->created = (FIRST_DAY + i * DAY_LENGTH) * USEC_PER_SEC;
                 s->size = GIB + i * (GIB / 16);
                 s->exclusive = GIB / 64;

@@ -81,5 +81,6 @@ const sd_bus_vtable fake_slot_vtable[] = {
                 CHANGES("Exclusive", "t", exclusive),
                 CHANGES("ReadOnly", "b", read_only),
                 CHANGES("TriesLeft", "i", tries_left),
+                CHANGES("Tries", "i", tries),
                 SD_BUS_VTABLE_END,
 };

@@ -35,7 +35,7 @@ typedef struct FakeOptions {
 
 typedef struct FakeSlot {
         char id[16], state[16], version[64], reason[80];
-        int pinned, read_only, tries_left;
+        int pinned, read_only, tries_left, tries;
         uint64_t created, size, exclusive;
         const char *device, *kind, *depends; /* NULL: slots are no devices */
         uint64_t device_size, to_merge;

@@ -65,17 +65,18 @@ class Root:
         """A health check."""
         self.write(path, f"#!/bin/sh\n{script}\n", mode)
 
-    def trial(self, tries_left):
-        """What abctl status says: on trial with so many tries, or steady."""
+    def trial(self, tries_left, tries=None):
+        """What abctl status says: on trial with so many tries left of @tries, or steady."""
         self.write("mark", "0\n")
-        self.write("status", self.status(tries_left))
+        self.write("status", self.status(tries_left, tries))
 
     @staticmethod
-    def status(tries_left, **more):
+    def status(tries_left, tries=None, **more):
         """A line that abctl says."""
         state = "good" if tries_left is None else "trial"
         slots = [{"id": "1", "state": "good", "tries-left": -1},
-                 {"id": "2", "state": state, "tries-left": -1 if tries_left is None else tries_left}]
+                 {"id": "2", "state": state, "tries-left": -1 if tries_left is None else tries_left,
+                  **({"tries": tries} if tries else {})}]
         return json.dumps({"state": "steady" if tries_left is None else "trial", "booted": "2",
                            "next": "2", "backend": "snapshot", "slots": slots, **more}) + "\n"
 
@@ -251,6 +252,21 @@ def test_failed_uncounted(root):
     code, calls = root.run("failed")
     same((code, len(marked(calls)), calls[-1]), (0, 1, REBOOT))
     assert "boot-complete.target" in marked(calls)[0], calls
+
+
+def test_failed_armed_with_another_number(root):
+    """how many tries there were says who armed the slot, not the configuration that is in it"""
+    root.trial(2, tries=2)
+    code, calls = root.run("failed")
+    same((code, len(marked(calls)), calls[-1]), (0, 1, REBOOT))
+    for left in (4, 3, 2, 1):
+        root.reboot()
+        root.trial(left, tries=5)
+        code, calls = root.run("failed")
+        same((code, marked(calls), calls[-1]), (0, [], REBOOT))
+    root.reboot()
+    root.trial(3, tries=-1)
+    same(len(marked(root.run("failed")[1])), 1)
 
 
 def test_failed_no_trial(root):

@@ -252,6 +252,23 @@ def test_words_of_one_boot(case):
         case.equal([w for w in words if w in ("own=1", "rd.break", "single")], ["own=1"])
 
 
+def test_tries_that_were_given(case):
+    """How many tries a slot had is known beside what is left, whatever its own configuration says."""
+    it = case.machine()
+    conf = "mkdir -p etc/abupdate/abupdated.conf.d && " \
+        "printf '[Boot]\\nTries=%s\\n' >etc/abupdate/abupdated.conf.d/tries.conf"
+    it.run("sh", "-c", f"cd {it.root} && {conf % 2}")
+    case.update(it, "2.0", change=conf % 5)
+    it.reboot(initrd=False)
+    slot = case.slot(it, 2)
+    case.equal((slot["state"], slot["tries-left"], slot["tries"]), ("trial", 2, 2))
+    it.reboot()
+    slot = case.slot(it, 2)
+    case.equal((slot["state"], slot["tries-left"], slot["tries"]), ("trial", 1, 2))
+    case.abctl(it, "mark", "good")
+    case.equal(case.slot(it, 2)["tries"], -1)
+
+
 def test_health_in_status(case):
     """What the checks of this boot said is in status and check, before anybody asks why."""
     it = case.machine()
