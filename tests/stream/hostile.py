@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Streams that must be refused, one by one, with the error that each must give.
 
-CASES is what other tests feed to the whole daemon; run as a program it writes them to files:
+CASES is what tests/machine/test-hostile-daemon.py feeds to the whole daemon; run as a program it writes them to files:
 
     hostile.py DIR
 """
