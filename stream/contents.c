@@ -7,7 +7,7 @@
 #include "stream/contents.h"
 
 #define NAME_PREFIX ".contents-"
-#define SIZE_MAX_   ((size_t) 1 << 30)
+#define SIZE_MAX_   (sizeof(Head) + CONTENTS_MAX * sizeof(Item))
 
 static const char magic[8] = "abcont\0\1";
 
@@ -26,10 +26,13 @@ typedef struct Item {
 } Item;
 
 struct Contents {
-        Head *head; /* the file as it was loaded, items behind it; NULL: being filled */
-        Item *items;
+        Head *head; /* the file as it is on disk, items behind it; NULL: no item yet */
         size_t n;
 };
+
+static Item *items_of(const Contents *c) {
+        return (Item *) (c->head + 1);
+}
 
 int contents_new(Contents **ret) {
         *ret = calloc(1, sizeof(**ret));
@@ -38,7 +41,7 @@ int contents_new(Contents **ret) {
 
 Contents *contents_free(Contents *c) {
         if (c) {
-                free(c->head ? (void *) c->head : (void *) c->items);
+                free(c->head);
                 free(c);
         }
         return NULL;
@@ -48,14 +51,17 @@ int contents_add(Contents *c, uint64_t ino, uint64_t transid,
                 const uint8_t digest[static MANIFEST_DIGEST_SIZE]) {
         Item *i;
 
+        if (c->n == CONTENTS_MAX)
+                return 0;
         if ((c->n & (c->n - 1)) == 0) {
-                Item *more = reallocarray(c->items, c->n ? 2 * c->n : 1, sizeof(*more));
+                size_t room = c->n ? 2 * c->n : 1;
+                Head *more = realloc(c->head, sizeof(*more) + room * sizeof(*i));
 
                 if (!more)
                         return -ENOMEM;
-                c->items = more;
+                c->head = more;
         }
-        i = &c->items[c->n++];
+        i = &items_of(c)[c->n++];
         i->ino = htole64(ino);
         i->transid = htole64(transid);
         memcpy(i->digest, digest, sizeof(i->digest));
@@ -79,27 +85,20 @@ static int sum_of(const Item *items, size_t n, uint8_t ret[static EVP_MAX_MD_SIZ
 }
 
 int contents_save(Contents *c, int dir_fd, const SubvolInfo *info, Err **reterr) {
-        size_t size = sizeof(Head) + c->n * sizeof(Item);
-        _cleanup_(freep) uint8_t *data = calloc(1, size);
+        Head empty, *h = c->head ? c->head : &empty;
         uint8_t sum[EVP_MAX_MD_SIZE];
-        Head *h = (Head *) data;
         char name[64];
 
-        if (!data)
-                return err_new(reterr, ENOMEM, "out of memory");
-        if (c->n > 0) {
-                qsort(c->items, c->n, sizeof(*c->items), compare_items);
-                memcpy(data + sizeof(Head), c->items, c->n * sizeof(Item));
-        }
-        if (sum_of(c->items, c->n, sum) < 0)
+        if (c->n > 0)
+                qsort(items_of(c), c->n, sizeof(Item), compare_items);
+        if (sum_of((Item *) (h + 1), c->n, sum) < 0)
                 return err_new(reterr, EIO, "compute SHA-256");
+        *h = (Head){.ctransid = htole64(info->ctransid), .n = htole64(c->n)};
         memcpy(h->magic, magic, sizeof(magic));
         memcpy(h->uuid, info->uuid, sizeof(h->uuid));
         memcpy(h->sum, sum, sizeof(h->sum));
-        h->ctransid = htole64(info->ctransid);
-        h->n = htole64(c->n);
         name_of(info, name);
-        return file_write_at(dir_fd, name, data, size, reterr);
+        return file_write_at(dir_fd, name, h, sizeof(*h) + c->n * sizeof(Item), reterr);
 }
 
 /* Takes @data over where it is right. */
@@ -120,7 +119,7 @@ static int adopt(uint8_t **data, size_t size, const SubvolInfo *info, Contents *
         c = calloc(1, sizeof(*c));
         if (!c)
                 return -ENOMEM;
-        *c = (Contents){h, (Item *) (h + 1), (size_t) le64toh(h->n)};
+        *c = (Contents){h, (size_t) le64toh(h->n)};
         *data = NULL;
         *ret = c;
         return 0;
@@ -147,6 +146,6 @@ const uint8_t *contents_find(const Contents *c, uint64_t ino, uint64_t transid) 
 
         if (c->n == 0)
                 return NULL;
-        i = bsearch(&key, c->items, c->n, sizeof(*c->items), compare_items);
+        i = bsearch(&key, items_of(c), c->n, sizeof(key), compare_items);
         return i && le64toh(i->transid) == transid ? i->digest : NULL;
 }

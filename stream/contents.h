@@ -10,13 +10,17 @@
 #include "os/btrfs.h"
 #include "stream/manifest.h"
 
+/* So many files are remembered, the first ones; the others are read again. 6 MiB, which may be needed twice: of a base and of
+ * what builds on it. */
+#define CONTENTS_MAX ((size_t) 1 << 17)
+
 typedef struct Contents Contents;
 
 int contents_new(Contents **ret);
 Contents *contents_free(Contents *c);
 DEFINE_CLEANUP(Contents, contents_free)
 
-/* -ENOMEM */
+/* Of a Contents that was not loaded. Behind CONTENTS_MAX nothing is added. -ENOMEM. */
 int contents_add(Contents *c, uint64_t ino, uint64_t transid,
                 const uint8_t digest[static MANIFEST_DIGEST_SIZE]);
 

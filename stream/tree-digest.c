@@ -107,7 +107,8 @@ static int first_record(Walk *w, uint64_t ino, uint64_t nlink, bool dir, uint64_
         return 0;
 }
 
-/* A file's content: noted where it is known, else a descriptor to read it from. */
+/* A file's content: noted where a base told it, else a descriptor to read it from. What the items tell needs no note: they
+ * tell it again. */
 static int content_of(
                 Walk *w, int dir_fd, const char *name, const InodePart *part, RecordFile *ret) {
         if (!S_ISREG(part->mode))
@@ -115,10 +116,11 @@ static int content_of(
         if (part->size > w->result->max_file_size)
                 w->result->max_file_size = part->size;
         if (!part->wants_content)
-                return w->args->found ? contents_add(w->args->found, part->ino, part->transid,
-                                                        part->bytes.data + part->bytes.size -
-                                                                        MANIFEST_DIGEST_SIZE)
-                                      : 0;
+                return w->args->found && part->was_known
+                                       ? contents_add(w->args->found, part->ino, part->transid,
+                                                         part->bytes.data + part->bytes.size -
+                                                                         MANIFEST_DIGEST_SIZE)
+                                       : 0;
         *ret = (RecordFile){
                         .fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC),
                         .size = part->size,

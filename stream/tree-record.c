@@ -198,6 +198,7 @@ static int put_content(const InodeFacts *f, const Contents *known, EVP_MD_CTX *c
 
         if (known && S_ISREG(f->mode))
                 content = contents_find(known, f->ino, f->transid);
+        ret->was_known = content;
         if (!content && (f->content || f->size == 0)) {
                 if (EVP_DigestInit_ex(ctx, sha256, NULL) != 1 ||
                                 (f->size > 0 && EVP_DigestUpdate(ctx, f->content, f->size) != 1) ||

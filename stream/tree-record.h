@@ -24,6 +24,7 @@ typedef struct InodePart {
         Bytes bytes; /* the caller frees bytes.data */
         bool made;
         bool wants_content; /* a file: its SHA-256 belongs behind the bytes, and is not known */
+        bool was_known;     /* it was, from a base: worth telling the next one */
         uint32_t mode;
         uint64_t ino, nlink, size;
         uint64_t transid; /* 0: not known */
