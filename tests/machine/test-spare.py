@@ -105,11 +105,23 @@ def test_dropped_sprout(case):
     case.equal(case.device_kind(it, "b"), "spare")
     case.update(it, "3.0", "--no-arm")
     it.reboot()
-    case.abctl(it, "prune", code=3)  # the name of a device tells no age
-    case.equal((case.slot(it, "b")["version"], case.slot(it, "b")["state"]), ("3.0", "staged"))
     it.run("sh", "-c", f"rm {it.root}/efi/abupdate/state/slot-b")
     it.reboot()
     case.equal(case.device_kind(it, "b"), "foreign")
+
+
+def test_staged_is_kept(case):
+    """The name of a device tells no age: what is staged on a is kept beside a proven b."""
+    it = case.pair(size=1280 << 20)
+    case.merged(it, "2.0", base="1.0", change=CHANGE)
+    it.reboot()
+    case.update(it, "3.0", "--no-arm", base="2.0", change=CHANGE)
+    it.reboot()
+    case.abctl(it, "prune", code=3)
+    case.equal((case.slot(it, "a")["version"], case.slot(it, "a")["state"]), ("3.0", "staged"))
+    case.abctl(it, "rollback", "a")
+    it.reboot()
+    case.runs(it, "3.0", "a")
 
 
 def test_boot_backend_left_out(case):
