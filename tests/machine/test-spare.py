@@ -69,7 +69,7 @@ def test_spare_that_cannot_be_used(case):
 
 
 def test_taken_for_something_else(case):
-    """A device that was a sprout, then a person's second disk, is not wiped: not after a version was dropped, and not after it ran."""
+    """A sprout that became a person's second disk is not wiped: not after its version was dropped, nor after it ran."""
     it = case.pair()
 
     def refused():
