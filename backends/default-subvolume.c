@@ -10,15 +10,11 @@
 #include <sys/stat.h>
 
 #include "backends/boot-backend.h"
-#include "backends/default-subvolume.h"
+#include "backends/boot-record.h"
 #include "backends/kernel.h"
-#include "base/kv.h"
 #include "os/file.h"
 #include "os/proc.h"
 #include "os/toplevel.h"
-
-#define RECORD     "@abupdate/boot.conf"
-#define RECORD_MAX (16 * 1024)
 
 typedef struct DefaultSubvolume {
         BootBackend base; /* must stay first */
@@ -30,85 +26,6 @@ static DefaultSubvolume *to_backend(BootBackend *b) {
         if (b->ops != &default_subvolume_boot_ops)
                 abort();
         return (DefaultSubvolume *) b;
-}
-
-typedef struct Record {
-        char *target; /* slot on trial; NULL: there is no record */
-        uint64_t target_id;
-        uint64_t tries_left;
-        char *fallback; /* slot, or NULL where the fallback is none */
-        uint64_t fallback_id;
-} Record;
-
-static void record_done(Record *r) {
-        free(r->target);
-        free(r->fallback);
-        *r = (Record){0};
-}
-
-static int record_parse(const char *text, size_t size, Record *ret, Err **reterr) {
-        _cleanup_(record_done) Record rec = {0};
-        _cleanup_(kv_freep) Kv *kv = NULL;
-        int r = kv_parse(text, size, &kv, reterr);
-
-        if (r >= 0)
-                r = kv_get_u64(kv, "TargetId", 0, &rec.target_id, reterr);
-        if (r >= 0)
-                r = kv_get_u64(kv, "TriesLeft", 0, &rec.tries_left, reterr);
-        if (r >= 0)
-                r = kv_get_u64(kv, "FallbackId", 0, &rec.fallback_id, reterr);
-        if (r < 0)
-                return r;
-        if (!kv_get(kv, "Target") || rec.target_id == 0 || rec.fallback_id == 0)
-                return err_new(reterr, EBADMSG, "a field is missing");
-        if (str_set(&rec.target, kv_get(kv, "Target")) < 0 ||
-                        str_set(&rec.fallback, kv_get(kv, "Fallback")) < 0)
-                return err_new(reterr, ENOMEM, "out of memory");
-        *ret = rec;
-        rec = (Record){0};
-        return 0;
-}
-
-/* A record that cannot be read is no record: the default subvolume alone decides then, and it
- * names a complete slot. */
-static int record_read(int top_fd, Record *ret, Err **reterr) {
-        _cleanup_(freep) char *text = NULL;
-        size_t size;
-        int r;
-
-        *ret = (Record){0};
-        r = file_read_if_at(top_fd, RECORD, RECORD_MAX, &text, &size, NULL);
-        if (r > 0)
-                r = record_parse(text, size, ret, NULL);
-        return r == -ENOMEM ? err_new(reterr, r, "out of memory") : 0;
-}
-
-static int record_write(int top_fd, const Record *rec, Err **reterr) {
-        _cleanup_(freep) char *text = NULL;
-        _cleanup_(kv_freep) Kv *kv = NULL;
-        int r = kv_new(&kv);
-
-        if (r >= 0)
-                r = kv_set(kv, "Target", rec->target);
-        if (r >= 0)
-                r = kv_setf(kv, "TargetId", "%" PRIu64, rec->target_id);
-        if (r >= 0)
-                r = kv_setf(kv, "TriesLeft", "%" PRIu64, rec->tries_left);
-        if (r >= 0)
-                r = kv_set(kv, "Fallback", rec->fallback);
-        if (r >= 0)
-                r = kv_setf(kv, "FallbackId", "%" PRIu64, rec->fallback_id);
-        if (r >= 0)
-                r = kv_format(kv, &text);
-        if (r < 0)
-                return err_sys(reterr, r, "write " RECORD);
-        return file_write_at(top_fd, RECORD, text, strlen(text), reterr);
-}
-
-static int record_remove(int top_fd, Err **reterr) {
-        if (unlinkat(top_fd, RECORD, 0) < 0)
-                return errno == ENOENT ? 0 : err_sys(reterr, errno, "remove " RECORD);
-        return fs_sync(top_fd, reterr);
 }
 
 static BootBackend *ds_close(BootBackend *b) {
@@ -183,14 +100,14 @@ static const Slot *slot_of_key(const SlotList *slots, uint64_t key) {
 static int ds_facts(BootBackend *b, const SlotList *slots, BootFacts *ret, Err **reterr) {
         DefaultSubvolume *d = to_backend(b);
         _cleanup_(boot_facts_done) BootFacts f = {.tries_left = -1};
-        _cleanup_(record_done) Record rec = {0};
+        _cleanup_(boot_record_done) BootRecord rec = {0};
         const Slot *next;
         uint64_t key;
         int r;
 
         r = default_subvol_get(d->top_fd, &key, reterr);
         if (r >= 0)
-                r = record_read(d->top_fd, &rec, reterr);
+                r = boot_record_read(d->top_fd, &rec, reterr);
         if (r >= 0)
                 r = find_problem(d, &f.problem, reterr);
         if (r < 0)
@@ -269,7 +186,8 @@ static int ds_fits(BootBackend *b, int slot_root_fd, Err **reterr) {
 }
 
 /* What the loader takes now, as the place to go back to. */
-static int current_choice(DefaultSubvolume *d, const Slot *fallback, Record *rec, Err **reterr) {
+static int current_choice(
+                DefaultSubvolume *d, const Slot *fallback, BootRecord *rec, Err **reterr) {
         if (fallback) {
                 rec->fallback_id = fallback->boot_key;
                 return str_set(&rec->fallback, fallback->id) < 0
@@ -282,7 +200,8 @@ static int current_choice(DefaultSubvolume *d, const Slot *fallback, Record *rec
 static int ds_arm(BootBackend *b, const Slot *slot, unsigned tries, const Slot *fallback,
                 Err **reterr) {
         DefaultSubvolume *d = to_backend(b);
-        _cleanup_(record_done) Record rec = {.target_id = slot->boot_key, .tries_left = tries};
+        _cleanup_(boot_record_done)
+                        BootRecord rec = {.target_id = slot->boot_key, .tries_left = tries};
         int r = 0;
 
         if (tries > 0) {
@@ -291,7 +210,7 @@ static int ds_arm(BootBackend *b, const Slot *slot, unsigned tries, const Slot *
                 if (r >= 0)
                         r = current_choice(d, fallback, &rec, reterr);
                 if (r >= 0)
-                        r = record_write(d->top_fd, &rec, reterr);
+                        r = boot_record_write(d->top_fd, &rec, reterr);
         }
         if (r >= 0)
                 r = fs_sync(d->top_fd, reterr);
@@ -300,17 +219,17 @@ static int ds_arm(BootBackend *b, const Slot *slot, unsigned tries, const Slot *
         if (r >= 0)
                 r = fs_sync(d->top_fd, reterr); /* THE COMMIT */
         if (r >= 0 && tries == 0)
-                r = record_remove(d->top_fd, reterr);
+                r = boot_record_remove(d->top_fd, reterr);
         return r < 0 ? err_add(reterr, r, "make slot %s the next boot", slot->id) : 0;
 }
 
 static int ds_bless(BootBackend *b, const Slot *slot, Err **reterr) {
         DefaultSubvolume *d = to_backend(b);
-        _cleanup_(record_done) Record rec = {0};
-        int r = record_read(d->top_fd, &rec, reterr);
+        _cleanup_(boot_record_done) BootRecord rec = {0};
+        int r = boot_record_read(d->top_fd, &rec, reterr);
 
         if (r >= 0 && str_eq(rec.target, slot->id))
-                r = record_remove(d->top_fd, reterr);
+                r = boot_record_remove(d->top_fd, reterr);
         return r < 0 ? err_add(reterr, r, "end the trial of slot %s", slot->id) : 0;
 }
 
@@ -325,49 +244,3 @@ const BootOps default_subvolume_boot_ops = {
                 .bless = ds_bless,
                 .forget = ds_bless, /* a record of a slot that is gone means nothing, and may go */
 };
-
-/* The slot's own record wins: blessed, but cut off before the boot record went away. */
-static bool already_good(int top_fd, const char *slot_id) {
-        _cleanup_(freep) char *path = str_printf("@abupdate/slots/%s/slot.conf", slot_id),
-                              *text = NULL;
-        _cleanup_(slot_done) Slot slot = {0};
-        size_t size;
-
-        return name_ok(slot_id) && path &&
-               file_read_at(top_fd, path, RECORD_MAX * 4, &text, &size, NULL) >= 0 &&
-               slot_parse(text, size, &slot, NULL) >= 0 && slot_proven(&slot);
-}
-
-int default_subvolume_count(const char *device, const char *flags, char **ret_text, Err **reterr) {
-        _cleanup_(record_done) Record rec = {0};
-        _cleanup_(fd_closep) int top_fd = -1;
-        uint64_t key;
-        int r;
-
-        r = toplevel_open_with(device, flags, &top_fd, reterr);
-        if (r >= 0)
-                r = default_subvol_get(top_fd, &key, reterr);
-        if (r >= 0)
-                r = record_read(top_fd, &rec, reterr);
-        if (r < 0)
-                return err_add(reterr, r, "count a try");
-        if (!rec.target || rec.target_id != key || already_good(top_fd, rec.target)) {
-                *ret_text = str_printf("nothing on trial");
-                return COUNT_NOTHING;
-        }
-        if (rec.tries_left > 0) {
-                rec.tries_left--;
-                r = record_write(top_fd, &rec, reterr);
-                *ret_text = str_printf("slot %s is on trial, %" PRIu64 " tries left after this one",
-                                rec.target, rec.tries_left);
-                return r < 0 ? err_add(reterr, r, "count a try of slot %s", rec.target) : COUNT_TRY;
-        }
-        r = default_subvol_set(top_fd, rec.fallback_id, reterr);
-        if (r >= 0)
-                r = fs_sync(top_fd, reterr);
-        if (r < 0)
-                return err_add(reterr, r, "go back from slot %s", rec.target);
-        *ret_text = str_printf("slot %s used up its tries, going back to slot %s", rec.target,
-                        str_or(rec.fallback, "before it"));
-        return COUNT_FELL_BACK;
-}

@@ -5,6 +5,7 @@
  * booting: on every error it says so and lets the boot go on. */
 #include <fcntl.h>
 #include <getopt.h>
+#include <sys/reboot.h>
 
 #include "backends/default-subvolume.h"
 #include "backends/heal.h"
@@ -32,11 +33,14 @@ static int count(const char *device, char **ret_text, Err **reterr) {
 }
 
 static int usage(FILE *f, int status) {
-        fputs("abupdate-initrd --device=DEV [--seal]\n\n"
+        fputs("abupdate-initrd --device=DEV [--seal] [--reboot]\n\n"
               "Counts one try of the slot on trial, before the root file system on DEV is "
               "mounted.\n"
               "Where DEV needs another device that was written to, that is put right instead.\n"
               "With --seal the loader counts; DEV is made a seed instead, unless it is one.\n"
+              "With --reboot the machine reboots where the slot that it goes back to has no "
+              "modules\n"
+              "for the kernel that runs.\n"
               "To be called once a boot by the initrd. Exit status 0 even where nothing could be\n"
               "counted: booting on is always right.\n",
                         f);
@@ -47,6 +51,7 @@ int main(int argc, char *argv[]) {
         static const struct option options[] = {
                         {"device", required_argument, NULL, 'd'},
                         {"seal", no_argument, NULL, 's'},
+                        {"reboot", no_argument, NULL, 'r'},
                         {"help", no_argument, NULL, 'h'},
                         {"version", no_argument, NULL, 'v'},
                         {0},
@@ -54,13 +59,14 @@ int main(int argc, char *argv[]) {
         _cleanup_(err_freep) Err *err = NULL;
         _cleanup_(freep) char *text = NULL;
         const char *device = NULL;
-        bool seal = false;
+        bool seal = false, may_reboot = false;
         int c, r;
 
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
                 switch (c) {
                 case 'd': device = optarg; break;
                 case 's': seal = true; break;
+                case 'r': may_reboot = true; break;
                 case 'h': return usage(stdout, EXIT_SUCCESS);
                 case 'v': puts("abupdate-initrd " ABUPDATE_VERSION); return EXIT_SUCCESS;
                 default: return usage(stderr, 2);
@@ -71,10 +77,12 @@ int main(int argc, char *argv[]) {
         r = seal ? seed_seal(device, &text, &err)
                  : sprout_heal(device, /* running_on= */ 0, &text, &err);
         if (!seal && r == 0)
-                (void) count(device, &text, &err);
+                r = count(device, &text, &err);
         if (err)
                 say(4, err_text(err));
         else if (text)
                 say(5, text);
+        if (!seal && !err && r == COUNT_OTHER_KERNEL && may_reboot && reboot(RB_AUTOBOOT) < 0)
+                say(4, "cannot reboot");
         return EXIT_SUCCESS;
 }

@@ -19,6 +19,16 @@ static int context_error(int context, int code, const char *device, Err **reterr
         return err_sys(reterr, code, "mount the top level of %s: %s", device, line + 2);
 }
 
+typedef enum Access { ACCESS_WRITE, ACCESS_READ, ACCESS_LOOK } Access;
+
+static int set_access(int context, Access access) {
+        int r = access == ACCESS_WRITE ? 0 : fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0);
+
+        return r < 0 || access != ACCESS_LOOK
+                               ? r
+                               : fsconfig(context, FSCONFIG_SET_STRING, "rescue", "nologreplay", 0);
+}
+
 static int set_options(int context, const char *options) {
         _cleanup_(freep) char *copy = strdup(options);
         char *save = NULL;
@@ -37,7 +47,7 @@ static int set_options(int context, const char *options) {
 }
 
 static int open_device(
-                const char *device, bool read_only, const char *options, int *ret, Err **reterr) {
+                const char *device, Access access, const char *options, int *ret, Err **reterr) {
         _cleanup_(fd_closep) int context = -1, tree = -1, fd = -1;
 
         context = fsopen("btrfs", FSOPEN_CLOEXEC);
@@ -45,13 +55,12 @@ static int open_device(
                 return err_sys(reterr, errno, "mount the top level of %s", device);
         if (fsconfig(context, FSCONFIG_SET_STRING, "source", device, 0) < 0 ||
                         fsconfig(context, FSCONFIG_SET_STRING, "subvolid", "5", 0) < 0 ||
-                        (read_only && fsconfig(context, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0) ||
-                        set_options(context, options) < 0 ||
+                        set_access(context, access) < 0 || set_options(context, options) < 0 ||
                         fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
                 return context_error(context, errno, device, reterr);
         tree = fsmount(context, FSMOUNT_CLOEXEC,
                         MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC |
-                                        (read_only ? MOUNT_ATTR_RDONLY : 0));
+                                        (access == ACCESS_WRITE ? 0 : MOUNT_ATTR_RDONLY));
         if (tree < 0)
                 return context_error(context, errno, device, reterr);
 
@@ -64,11 +73,15 @@ static int open_device(
 }
 
 int toplevel_open_device(const char *device, bool read_only, int *ret, Err **reterr) {
-        return open_device(device, read_only, "", ret, reterr);
+        return open_device(device, read_only ? ACCESS_READ : ACCESS_WRITE, "", ret, reterr);
 }
 
 int toplevel_open_with(const char *device, const char *options, int *ret, Err **reterr) {
-        return open_device(device, /* read_only= */ false, options, ret, reterr);
+        return open_device(device, ACCESS_WRITE, options, ret, reterr);
+}
+
+int toplevel_look_at(const char *device, const char *options, int *ret, Err **reterr) {
+        return open_device(device, ACCESS_LOOK, options, ret, reterr);
 }
 
 /* The path of a device of the file system itself: a seed below it would be another one. */

@@ -18,3 +18,6 @@ int toplevel_open_device(const char *device, bool read_only, int *ret, Err **ret
 /* The same, writable, with those of @options, a comma-separated list, without which some file systems
  * do not mount: degraded, device=. */
 int toplevel_open_with(const char *device, const char *options, int *ret, Err **reterr);
+
+/* The same, read-only, as the last commit left it: nothing is written, no log is replayed. */
+int toplevel_look_at(const char *device, const char *options, int *ret, Err **reterr);

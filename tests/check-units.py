@@ -62,6 +62,13 @@ def main():
         tap.case("units: the drop-in for systemd-bless-boot.service", drop_in(
             top, "systemd-bless-boot.service", source / "bless-boot.conf",
             ["RequiresMountsFor=/efi /boot/efi /boot"]))
+        tap.case("units: the drop-in for dracut-pre-mount.service", drop_in(
+            top, "dracut-pre-mount.service", source.parent / "initrd/dracut/pre-mount.conf",
+            ["After=local-fs-pre.target"]))
+        done = subprocess.run([build / "initrd/initramfs_tools_premount", "prereqs"], check=False,
+                              stdout=subprocess.PIPE, text=True)
+        tap.case("units: the hook of initramfs-tools comes after the one that wakes the system",
+                 [] if done.stdout.split() == ["btrfs", "resume"] else [done.stdout])
         tap.case(f"units: abupdated.service is exposed by {EXPOSURE / 10} at most",
                  exposure(f"{top}/abupdated.service"))
     return tap.done()

@@ -3,9 +3,10 @@
 """Kernels on the boot partition: one copy for each content, room computed first, torn ones found."""
 
 import os
+import subprocess
 import sys
 
-from machinery import harness, kernel
+from machinery import harness, kernel, loader
 
 EFI = "efi/abupdate"
 
@@ -267,6 +268,52 @@ def test_tries_that_were_given(case):
     case.equal((slot["state"], slot["tries-left"], slot["tries"]), ("trial", 1, 2))
     case.abctl(it, "mark", "good")
     case.equal(case.slot(it, 2)["tries"], -1)
+
+
+def _lost_trial(case, it, release):
+    """Slot 2 is on trial and used up; where the boots go back, slot 1 has modules for @release."""
+    it.run("sh", "-c", f"cd {it.root}/usr/lib/modules && mv * {release}")
+    case.update(it, "2.0")
+    for _ in range(3):
+        it.reboot()
+        case.expect(it, booted="2", state="trial")
+        case.equal(it.running["restarts"], 0)
+    it.reboot()
+    case.expect(it, booted="1", state="fallback")
+    return it.running["restarts"]
+
+
+def test_fallback_with_its_own_kernel(case):
+    """Where the fallback has no modules for the kernel that runs, the initrd reboots, once."""
+    case.equal(_lost_trial(case, case.machine(), "5.0.0-other"), 1)
+    case.equal(_lost_trial(case, case.machine(), os.uname().release), 0)
+
+
+def test_initrd_only_looks(case):
+    """Where nothing is on trial, or a rescue is asked for, the initrd writes nothing to the disk."""
+    it = case.machine()
+    it.run("dd", "if=/dev/zero", f"of={it.root}/etc/log", "bs=4k", "count=1", "conv=fsync")
+    it.power_cut()
+
+    def superblock():
+        with open(f"{it.folder}/disk.img", "rb") as file:
+            file.seek(loader.SUPER)
+            return file.read(4096)
+
+    before = superblock()
+    case.check(before[96:104] != bytes(8), "there is no log to replay")
+    with kernel.Loop(f"{it.folder}/disk.img") as loop:
+        done = it.programs()["abupdate-initrd"], f"--device={loop.device}"
+        case.equal(subprocess.run(done, check=False).returncode, 0)
+    case.check(superblock() == before, "the initrd has written to the disk")
+    it.boot()
+    case.update(it, "2.0")
+    it.shutdown()
+    it.boot(daemon="none", cmdline="root=LABEL=machine rootflags=rescue=nologreplay ro")
+    it.shutdown()
+    it.boot()
+    slot = case.slot(it, 2)
+    case.equal((slot["state"], slot["tries-left"]), ("trial", 2))
 
 
 def test_health_in_status(case):

@@ -37,6 +37,7 @@ class Session:
         self.root = f"{folder}/root"
         self.log = open(f"{folder}/session.log", "ab", buffering=0)
         self.storage = self.loop = self.journal = None
+        self.restarts = 0               # of the initrd
         self.parts = {}                 # {label: loop device} where the disk has parts
         self.init = 0
         self.init_control = -1
@@ -141,9 +142,16 @@ class Session:
             with open("/run/cmdline", "w", encoding="ascii") as file:
                 file.write(self.config["cmdline"] + "\n")
             kernel.mount("/run/cmdline", "/proc/cmdline", None, kernel.MS_BIND)
-            done = subprocess.run([initrd, f"--device={self.loop.device}"], stdout=self.log,
+            # a reboot ends the first process of its namespace with this signal
+            done = subprocess.run(["unshare", "--pid", "--fork", initrd, "--reboot",
+                                   f"--device={self.loop.device}"], stdout=self.log,
                                   stderr=self.log, check=False)
             kernel.umount("/proc/cmdline")
+            if done.returncode == -signal.SIGHUP:
+                self.restarts += 1
+                if self.restarts > 1:
+                    raise RuntimeError("the initrd reboots again and again")
+                return self._load_default()
             if done.returncode != 0:
                 self.log.write(f"abupdate-initrd: exit {done.returncode}\n".encode())
         options = None
@@ -266,7 +274,8 @@ class Session:
                 raise RuntimeError(f"the machine did not come up: see {self.folder}/session.log")
         with open(f"{self.folder}/session.json.new", "w", encoding="utf-8") as file:
             json.dump({"holder": os.getpid(), "init": self.init, "device": self.loop.device,
-                       "boot_id": boot_id, "root": self.root, "bus": bus.ADDRESS}, file)
+                       "boot_id": boot_id, "root": self.root, "bus": bus.ADDRESS,
+                       "restarts": self.restarts}, file)
         os.rename(f"{self.folder}/session.json.new", f"{self.folder}/session.json")
 
     # ---- power off
