@@ -5,25 +5,57 @@
 #include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/xattr.h>
 
 #include "stream/apply-internal.h"
 
 #define FROZEN_MAX 65536u
-#define FROZEN     (FS_IMMUTABLE_FL | FS_APPEND_FL)
+#define FROZEN     (FS_XFLAG_IMMUTABLE | FS_XFLAG_APPEND)
 
+#define BTRFS_DIRSYNC (UINT64_C(1) << 10)
+
+/* What FS_IOC_FSSETXATTR can say it is told by that: FS_IOC_SETFLAGS would set the compression of the inode anew. */
 static const struct {
         uint64_t btrfs;
-        int fs;
+        uint32_t flag;
 } flag_map[] = {
-                {1 << 5, FS_SYNC_FL},
-                {1 << 6, FS_IMMUTABLE_FL},
-                {1 << 7, FS_APPEND_FL},
-                {1 << 8, FS_NODUMP_FL},
-                {1 << 9, FS_NOATIME_FL},
-                {1 << 10, FS_DIRSYNC_FL},
+                {1 << 5, FS_XFLAG_SYNC},
+                {1 << 6, FS_XFLAG_IMMUTABLE},
+                {1 << 7, FS_XFLAG_APPEND},
+                {1 << 8, FS_XFLAG_NODUMP},
+                {1 << 9, FS_XFLAG_NOATIME},
 };
 
-static int freeze_later(Applier *a, uint64_t ino, int flags, Err **reterr) {
+static int set_flags(int fd, uint32_t on, uint32_t off) {
+        struct fsxattr x;
+        uint32_t had;
+
+        if (ioctl(fd, FS_IOC_FSGETXATTR, &x) < 0)
+                return -errno;
+        had = x.fsx_xflags;
+        x.fsx_xflags = (had & ~off) | on;
+        return x.fsx_xflags != had && ioctl(fd, FS_IOC_FSSETXATTR, &x) < 0 ? -errno : 0;
+}
+
+/* Of a directory that is not frozen. Its compression is put back. */
+static int set_dirsync(int fd, bool on) {
+        char compression[16];
+        int flags = 0;
+        ssize_t n;
+
+        if (ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+                return -errno;
+        if (on == !!(flags & FS_DIRSYNC_FL))
+                return 0;
+        flags ^= FS_DIRSYNC_FL;
+        n = fgetxattr(fd, "btrfs.compression", compression, sizeof(compression));
+        if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
+                return -errno;
+        return n > 0 && fsetxattr(fd, "btrfs.compression", compression, (size_t) n, 0) < 0 ? -errno
+                                                                                           : 0;
+}
+
+static int freeze_later(Applier *a, uint64_t ino, uint32_t flags, Err **reterr) {
         Frozen *items;
         size_t i = 0;
 
@@ -66,45 +98,36 @@ static int open_plain(Applier *a, const char *path, int *ret_fd, struct stat *re
 
 int apply_fileattr(Applier *a, const Command *c, Err **reterr) {
         _cleanup_(fd_closep) int fd = -1;
-        int r, had = 0, flags, frozen = 0;
+        uint32_t on = 0, off = 0;
         struct stat st;
+        int r;
 
         r = node_drop(a, reterr);
         if (r == 0)
                 r = writer_drain(a->writer, reterr);
         if (r < 0)
                 return r;
+        for (size_t i = 0; i < ARRAY_SIZE(flag_map); i++)
+                *(c->fileattr & flag_map[i].btrfs ? &on : &off) |= flag_map[i].flag;
         r = open_plain(a, c->path, &fd, &st);
-        if (r < 0 || ioctl(fd, FS_IOC_GETFLAGS, &had) < 0)
-                return apply_error(reterr, r < 0 ? r : -errno, "set the flags of", c->path);
-
-        flags = had;
-        for (size_t i = 0; i < ARRAY_SIZE(flag_map); i++) {
-                bool on = c->fileattr & flag_map[i].btrfs;
-
-                if (flag_map[i].fs & FROZEN)
-                        frozen |= on ? flag_map[i].fs : 0;
-                else
-                        flags = on ? flags | flag_map[i].fs : flags & ~flag_map[i].fs;
-        }
-        flags &= ~FROZEN;
-        if (flags != had && ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
-                return apply_error(reterr, -errno, "set the flags of", c->path);
-        return freeze_later(a, st.st_ino, frozen, reterr);
+        if (r >= 0)
+                r = set_flags(fd, on & ~FROZEN, off | FROZEN);
+        if (r >= 0 && S_ISDIR(st.st_mode))
+                r = set_dirsync(fd, c->fileattr & BTRFS_DIRSYNC);
+        if (r < 0)
+                return apply_error(reterr, r, "set the flags of", c->path);
+        return freeze_later(a, st.st_ino, on & FROZEN, reterr);
 }
 
 bool apply_thaw(Applier *a, const char *path) {
         _cleanup_(fd_closep) int fd = -1;
+        struct fsxattr x;
         struct stat st;
-        int flags = 0;
 
-        if (open_plain(a, path, &fd, &st) < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0 ||
-                        !(flags & FROZEN))
-                return false;
-        if (freeze_later(a, st.st_ino, flags & FROZEN, /* reterr= */ NULL) < 0)
-                return false;
-        flags &= ~FROZEN;
-        return ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+        return open_plain(a, path, &fd, &st) >= 0 && ioctl(fd, FS_IOC_FSGETXATTR, &x) >= 0 &&
+               x.fsx_xflags & FROZEN &&
+               freeze_later(a, st.st_ino, x.fsx_xflags & FROZEN, /* reterr= */ NULL) >= 0 &&
+               set_flags(fd, 0, FROZEN) >= 0;
 }
 
 bool apply_thaw_around(Applier *a, const char *path) {
@@ -124,8 +147,8 @@ int apply_freeze(Applier *a, Err **reterr) {
                 struct btrfs_ioctl_ino_lookup_args args = {.objectid = a->frozen[i].ino};
                 _cleanup_(fd_closep) int fd = -1;
                 struct stat st;
-                int r, flags = 0;
                 size_t n;
+                int r;
 
                 if (a->frozen[i].flags == 0)
                         continue;
@@ -139,12 +162,10 @@ int apply_freeze(Applier *a, Err **reterr) {
                 if (n > 0 && args.name[n - 1] == '/')
                         args.name[n - 1] = '\0';
                 r = open_plain(a, args.name, &fd, &st);
-                if (r < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
-                        return apply_error(
-                                        reterr, r < 0 ? r : -errno, "set the flags of", args.name);
-                flags |= a->frozen[i].flags;
-                if (ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0)
-                        return apply_error(reterr, -errno, "set the flags of", args.name);
+                if (r >= 0)
+                        r = set_flags(fd, a->frozen[i].flags, 0);
+                if (r < 0)
+                        return apply_error(reterr, r, "set the flags of", args.name);
         }
         a->frozen_count = 0;
         return 0;

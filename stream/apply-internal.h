@@ -39,7 +39,7 @@ typedef struct CloneSource {
 
 typedef struct Frozen {
         uint64_t ino;
-        int flags; /* FS_IMMUTABLE_FL, FS_APPEND_FL */
+        uint32_t flags; /* FS_XFLAG_IMMUTABLE, FS_XFLAG_APPEND */
 } Frozen;
 
 struct Applier {

@@ -89,9 +89,10 @@ def extents(fd):
         start = out[-1][0] + out[-1][2]
 
 
-def chattr(fd):
+def chattr(fd, *flags):
+    """Those that are set of @flags, or of all that a stream can say and the kernel take at any time."""
     try:
-        return struct.unpack("l", fcntl.ioctl(fd, FS_IOC_GETFLAGS, b"\0" * 8))[0] & CHATTR_FLAGS
+        return struct.unpack("l", fcntl.ioctl(fd, FS_IOC_GETFLAGS, b"\0" * 8))[0] & (sum(flags) or CHATTR_FLAGS)
     except OSError:
         return 0
 

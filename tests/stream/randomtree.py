@@ -12,6 +12,8 @@ import struct
 FICLONE = 0x40049409
 FICLONERANGE = 0x4020940D
 PUNCH, KEEP = 2, 1
+FS_IOC_GETFLAGS, FS_IOC_SETFLAGS = 0x80086601, 0x40086602
+SYNC, IMMUTABLE, APPEND, NODUMP, NOATIME, DIRSYNC, NOCOW = 0x8, 0x10, 0x20, 0x40, 0x80, 0x10000, 0x800000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,7 +47,16 @@ class RandomTree:
         self.huge = size
         for path in self.all()[1]:
             if os.stat(self.full(path)).st_size > size:
+                self.chattr(path, 0, IMMUTABLE | APPEND)
                 os.truncate(self.full(path), size)
+
+    def chattr(self, path, on, off):
+        fd = os.open(self.full(path), os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            flags = struct.unpack("l", fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(8)))[0]
+            fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("l", flags & ~off | on))
+        finally:
+            os.close(fd)
 
     # --- choosing
 
@@ -249,6 +260,18 @@ class RandomTree:
     def op_compression(self, dirs, files, others):
         os.setxattr(self.full(self.rng.choice(dirs + files)), "btrfs.compression",
                     self.rng.choice((b"zstd", b"lzo", b"zlib")))
+
+    def op_chattr(self, dirs, files, others):
+        """Seldom the root, where nothing could be made any more; and some are changed again."""
+        flags = self.rng.choice((SYNC, NODUMP, NOATIME, NODUMP | NOATIME | SYNC, IMMUTABLE, APPEND, APPEND | NODUMP, DIRSYNC))
+        path = self.rng.choice(files + dirs[1:] + (dirs[:1] if flags & ~(IMMUTABLE | APPEND) == flags else []))
+        self.chattr(path, flags, self.rng.choice((0, 0xF8, IMMUTABLE | APPEND)) & ~flags)
+
+    def op_no_chattr(self, dirs, files, others):
+        self.chattr(self.rng.choice(dirs + files), 0, IMMUTABLE | APPEND | self.rng.choice((0, SYNC | NODUMP | NOATIME)))
+
+    def op_nocow(self, dirs, files, others):
+        self.chattr(self.rng.choice(dirs + files), NOCOW, 0)
 
     def op_caps(self, dirs, files, others):
         os.setxattr(self.full(self.rng.choice(files)), "security.capability", self.rng.choice(CAPS))

@@ -194,6 +194,21 @@ class StreamWriter:
         return self.command("end", [])
 
 
+def frames(data):
+    """(command, first byte, byte behind the last) of each command of one stream."""
+    at = len(StreamWriter.header(1))
+    while at < len(data):
+        size, number = struct.unpack_from("<IH", data, at)
+        yield number, at, at + 10 + size
+        at += 10 + size
+
+
+def path_of(data, first):
+    """The path of a command that begins with one, as the kernel sends them; else None."""
+    number, size = struct.unpack_from("<HH", data, first + 10)
+    return data[first + 14:first + 14 + size] if number == ATTRIBUTES["path"] else None
+
+
 def bad_crc(data, at):
     """@data with one bit of the byte @at turned over."""
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
