@@ -146,11 +146,12 @@ static void wait_until(Writer *w, unsigned left) {
         pthread_mutex_unlock(&w->lock);
 }
 
+/* Who tries again hears the same story. */
 static int result(Writer *w, Err **reterr) {
         int r = atomic_load(&w->result);
 
-        if (r < 0 && reterr && !*reterr)
-                *reterr = MOVE(w->err);
+        if (r < 0 && w->err)
+                return err_kind(reterr, err_kind_of(w->err), r, "%s", err_text(w->err));
         return r;
 }
 

@@ -231,7 +231,17 @@ def main():
     if args.jobs > 1:
         return side_by_side(args)
 
-    stats, failures, done, start = collections.Counter(), [], 0, time.monotonic()
+    stats, failures, start = collections.Counter(), [], time.monotonic()
+    try:
+        return one_by_one(args, stats, failures, start)
+    finally:  # also where somebody ends it
+        for name, n in sorted(stats.items()):
+            print(f"{n:9} {name}")
+        print(f"{stats['pairs']} pairs from seed {args.seed} in {time.monotonic() - start:.0f} s, {len(failures)} failures", flush=True)
+
+
+def one_by_one(args, stats, failures, start):
+    done = 0
     while done < args.pairs and not (args.minutes and time.monotonic() > start + args.minutes * 60):
         batch = (args.seed + done) // 25  # a seed alone says everything
         options, mkfs = DISKS[batch % len(DISKS)]
@@ -248,9 +258,7 @@ def main():
                         input(f"{pair.dir} - Enter to go on: ")
                         return 1
                 pair.clean()
-    for name, n in sorted(stats.items()):
-        print(f"{n:9} {name}")
-    print(f"{done} pairs from seed {args.seed} in {time.monotonic() - start:.0f} s, {len(failures)} failures")
+                stats["pairs"] += 1
     return bool(failures)
 
 
