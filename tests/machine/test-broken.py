@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from machinery import devices, disk, harness, kernel
+from machinery import devices, disk, harness
 from machinery.machine import MachineError
 
 CHANGE = "echo $VERSION >etc/motd; cp usr/bin/hello usr/bin/hello.$VERSION"

@@ -97,7 +97,8 @@ def stays_off(case, it, **options):
     case.check(not it.running, "it has booted")
 
 
-def killed_at(number):
-    """The command that kills a worker when it writes record @number of its journal, before it."""
-    return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync",
-            "-e", f"inject=fdatasync:signal=KILL:when={number}"]
+def killed_at(number, call="fdatasync"):
+    """The command that kills a worker when it makes @call the @number-th time, before it; fdatasync
+    writes a record of its journal."""
+    return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}",
+            "-e", f"inject={call}:signal=KILL:when={number}"]
