@@ -10,10 +10,6 @@
 
 #define MIN_SIZE (UINT64_C(1) << 30)
 
-/* What Btrfs takes for itself on a fresh sprout: metadata and system chunks, and the chunk that data
- * is on its way in. */
-#define SLACK (UINT64_C(512) << 20)
-
 /* Before 5.13 fstrim on a sprout wrote to the seed; before 5.14 a removal cannot be stopped. */
 #define MIN_KERNEL "5.14"
 
@@ -36,20 +32,10 @@ static int check_kernel(Seed *s, Err **reterr) {
         return 0;
 }
 
-/* Bytes that a device must have to hold what the running file system uses, all by itself. */
-static int bytes_used(Seed *s, uint64_t *ret, Err **reterr) {
-        FsSpace space;
-        int r = fs_space(s->layout.top_fd, &space, reterr);
-
-        if (r >= 0)
-                *ret = space.data_used * space.data_copies + space.metadata_used * 2 + SLACK;
-        return r;
-}
-
 static int check_size(Seed *s, const DeviceFacts *d, Err **reterr) {
         uint64_t need = 0;
         char text[2][16];
-        int r = bytes_used(s, &need, reterr);
+        int r = seed_bytes_used(s, &need, reterr);
 
         if (r < 0)
                 return r;
@@ -213,37 +199,6 @@ int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **
         s->target = d->config;
         *ret_id = MOVE(id);
         *ret_note = MOVE(text);
-        return 0;
-}
-
-/* What a new version may take: of the sprout, or of the spare as it will be then, so that what the
- * running system uses fits beside it when it is merged. */
-int seed_space(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr) {
-        Seed *s = to_seed(b);
-        _cleanup_(device_list_done) DeviceList l = {0};
-        _cleanup_(freep) char *exclusive = NULL;
-        const DeviceFacts *d = NULL;
-        uint64_t need = 0, used = 0;
-        FsSpace space;
-        int r = fs_exclusive_operation(s->layout.top_fd, &exclusive, reterr);
-
-        if (r >= 0)
-                r = fs_space(s->layout.top_fd, &space, reterr);
-        if (r >= 0)
-                r = bytes_used(s, &need, reterr);
-        if (r >= 0)
-                r = device_list_read(s, &l, reterr);
-        if (r < 0)
-                return r;
-        d = l.sprout ? l.sprout : s->target ? device_find(&l, s->target->id) : NULL;
-        if (d) {
-                space.data_free = space.metadata_free = 0;
-                used = l.sprout ? need - SLACK : need;
-                space.unallocated = d->block.size > used ? d->block.size - used : 0;
-                space.total = d->block.size;
-        }
-        *ret = space;
-        *ret_exclusive = MOVE(exclusive);
         return 0;
 }
 

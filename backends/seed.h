@@ -93,7 +93,10 @@ int seed_claim_device(SlotBackend *b, const char *id, const uint8_t *super, int 
                 uint64_t *ret_size, Err **reterr);
 int seed_open_device(SlotBackend *b, const char *id, Slot *ret, int *ret_root_fd, Err **reterr);
 int seed_lost(SlotBackend *b, const char *id, char **ret_text, Err **reterr);
-int seed_space(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr);
+int seed_space(SlotBackend *b, bool alone, FsSpace *ret, char **ret_exclusive, Err **reterr);
+
+/* Bytes that a device must have to hold what the running file system uses, all by itself. */
+int seed_bytes_used(Seed *s, uint64_t *ret, Err **reterr);
 
 /* Opens the layout of the file system that / is on, as it is now. */
 int seed_reopen(Seed *s, Err **reterr);

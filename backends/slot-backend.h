@@ -51,8 +51,9 @@ typedef struct SlotOps {
         /* Directory of journal and history; a new descriptor. Made where it is missing. */
         int (*state_dir)(SlotBackend *b, int *ret_fd, Err **reterr);
 
-        /* Space for new slots; *@ret_exclusive the exclusive operation that runs, "" for none. */
-        int (*space)(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr);
+        /* Space for new slots, @alone: for one that shares nothing with the others; *@ret_exclusive the exclusive operation
+         * that runs, "" for none. */
+        int (*space)(SlotBackend *b, bool alone, FsSpace *ret, char **ret_exclusive, Err **reterr);
 
         /* Reads everything that a new version will stand on, where the configuration asks for it, and compares it with
          * its checksums. Cannot wait. ERR_BAD_DEVICE: something is lost. Changes nothing. */

@@ -112,7 +112,8 @@ static int snapshot_state_dir(SlotBackend *b, int *ret_fd, Err **reterr) {
         return 0;
 }
 
-static int snapshot_space(SlotBackend *b, FsSpace *ret, char **ret_exclusive, Err **reterr) {
+static int snapshot_space(SlotBackend *b, bool alone _unused_, FsSpace *ret, char **ret_exclusive,
+                Err **reterr) {
         int top_fd = to_snapshot(b)->layout.top_fd;
         int r = fs_exclusive_operation(top_fd, ret_exclusive, reterr);
 

@@ -138,7 +138,8 @@ static int check_space(Machine *m, FindingList *l) {
         SpaceNeed need;
         char text[16];
 
-        if (!m->slots->ops->space || m->slots->ops->space(m->slots, &space, &exclusive, NULL) < 0)
+        if (!m->slots->ops->space ||
+                        m->slots->ops->space(m->slots, false, &space, &exclusive, NULL) < 0)
                 return 0;
         need = plan_space(&space, 0, m->config->min_free);
         return need.short_of == 0

@@ -169,7 +169,7 @@ static int make_plan(Install *in, Err **reterr) {
         in->scrub = image.scrub;
         image.bytes -= p ? p->bytes : 0;
         if (r >= 0)
-                r = m->slots->ops->space(m->slots, &space, &exclusive, reterr);
+                r = m->slots->ops->space(m->slots, !stands_on_base(in), &space, &exclusive, reterr);
         return r < 0 ? r
                      : plan_update(m->config, &in->job->facts, m->journal->last_slot, &space,
                                        exclusive, &image, &in->options, &in->plan, reterr);

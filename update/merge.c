@@ -123,7 +123,7 @@ static int check(const Job *j, bool scheduled, const Slot **ret, Err **reterr) {
                 return err_kind(reterr, ERR_CONFLICT, EBUSY,
                                 "slot %s boots next: merge what is going to stay",
                                 str_or(j->facts.boot.next, "(none)"));
-        r = j->m->slots->ops->space(j->m->slots, &space, &exclusive, reterr);
+        r = j->m->slots->ops->space(j->m->slots, false, &space, &exclusive, reterr);
         if (r < 0)
                 return r;
         if (*exclusive)

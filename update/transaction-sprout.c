@@ -70,7 +70,7 @@ static int choose(Job *j, Change *c, Err **reterr) {
         int r = slot_choose(j, &c->slot, &c->note, reterr);
 
         if (r >= 0)
-                r = j->m->slots->ops->space(j->m->slots, &space, &exclusive, reterr);
+                r = j->m->slots->ops->space(j->m->slots, false, &space, &exclusive, reterr);
         if (r >= 0)
                 r = plan_check_exclusive(exclusive, reterr);
         snprintf(c->quarantine, sizeof(c->quarantine), "job-%" PRIu64, j->id);

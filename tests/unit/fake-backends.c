@@ -53,7 +53,8 @@ static int fake_list(SlotBackend *b _unused_, SlotList **ret, Err **reterr) {
         return 0;
 }
 
-static int fake_space(SlotBackend *b _unused_, FsSpace *ret, char **ret_exclusive, Err **reterr) {
+static int fake_space(SlotBackend *b _unused_, bool alone _unused_, FsSpace *ret,
+                char **ret_exclusive, Err **reterr) {
         int r = fake_before("space", reterr);
 
         if (r < 0)
