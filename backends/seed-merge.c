@@ -10,6 +10,8 @@
 #include "os/file.h"
 #include "os/unreadable.h"
 
+#define CHUNK_MAX (UINT64_C(1) << 30)
+
 enum { LOOK_MSEC = 50, NAMES_MAX = 5 };
 
 typedef struct Merge {
@@ -18,8 +20,7 @@ typedef struct Merge {
         uint64_t id; /* of the device that goes out */
         const BlockDevice *device;
         const char *booted; /* the slot that stays */
-        uint64_t total;
-        uint64_t from; /* what had been read from the device before */
+        MergeProgress progress;
         WorkWish wish;
 } Merge;
 
@@ -61,17 +62,39 @@ static int stopped(Err **reterr) {
                         "goes on from there");
 }
 
-/* Chunks count when they are gone, and then whole; in between what was read of the next one does. */
-static uint64_t bytes_done(const Merge *g) {
-        uint64_t left = g->total, read = bytes_read(g) - g->from, gone;
+uint64_t seed_merge_done(MergeProgress *p, uint64_t left, uint64_t read) {
+        uint64_t moved, done;
 
-        (void) left_on(g, &left, NULL);
-        gone = g->total > left ? g->total - left : 0;
-        return read > g->total ? g->total : read > gone ? read : gone;
+        if (left < p->left) {
+                p->left = left;
+                p->from = read;
+        }
+        moved = read > p->from ? read - p->from : 0;
+        moved = moved < p->chunk ? moved : p->chunk;
+        done = p->total - p->left + (moved < p->left ? moved : p->left);
+        p->told = done > p->told ? done : p->told;
+        return p->told;
 }
 
-static WorkWish tell(const Merge *g) {
-        return g->args->progress(g->args->userdata, bytes_done(g), g->total);
+static WorkWish tell(Merge *g) {
+        uint64_t left = g->progress.left;
+
+        (void) left_on(g, &left, NULL);
+        return g->args->progress(g->args->userdata,
+                        seed_merge_done(&g->progress, left, bytes_read(g)), g->progress.total);
+}
+
+/* A data chunk has a tenth of the device at most, and no more than 1 GiB. */
+static void begin(Merge *g, uint64_t total) {
+        const uint64_t tenth = g->device->size / 10;
+
+        g->progress = (MergeProgress){
+                        .total = total,
+                        .left = total,
+                        .from = bytes_read(g),
+                        .chunk = tenth < CHUNK_MAX ? tenth : CHUNK_MAX,
+        };
+        g->wish = g->args->progress(g->args->userdata, 0, total);
 }
 
 static int remove_device(void *userdata, Err **reterr) {
@@ -98,8 +121,6 @@ static void stop_removal(void *userdata) {
 static int move(Merge *g, Err **reterr) {
         const Blocking removal = {g, remove_device, removal_is_to_stop, stop_removal};
 
-        g->from = bytes_read(g);
-        g->wish = g->args->progress(g->args->userdata, 0, g->total);
         for (;;) {
                 _cleanup_(err_freep) Err *why = NULL;
                 int r;
@@ -207,6 +228,7 @@ int seed_merge(SlotBackend *b, const WorkArgs *args, Err **reterr) {
         Seed *s = to_seed(b);
         Merge g = {.seed = s, .args = args};
         _cleanup_(device_list_done) DeviceList l = {0};
+        uint64_t total = 0;
         int r = device_list_read(s, &l, reterr);
 
         if (r < 0 || !l.sprout || !l.seed)
@@ -218,8 +240,10 @@ int seed_merge(SlotBackend *b, const WorkArgs *args, Err **reterr) {
         if (r >= 0) /* what the cleaner has not taken yet would be copied; that is all */
                 (void) subvol_wait_deleted(s->layout.top_fd, args->wait_usec, NULL);
         if (r >= 0)
-                r = left_on(&g, &g.total, reterr);
-        if (r >= 0)
+                r = left_on(&g, &total, reterr);
+        if (r >= 0) {
+                begin(&g, total);
                 r = move(&g, reterr);
+        }
         return r == -ECANCELED || r >= 0 ? r : explain(&g, r, reterr);
 }
