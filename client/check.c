@@ -41,10 +41,17 @@ static void finding_text(json_object *o) {
 
 int show_findings(Client *c, json_object *findings, Err **reterr _unused_) {
         size_t n = json_object_array_length(findings);
-        bool errors = false;
+        bool errors = false, repaired = false;
 
-        for (size_t i = 0; i < n; i++)
-                errors |= str_eq(jstr(json_object_array_get_idx(findings, i), "severity"), "error");
+        for (size_t i = 0; i < n; i++) {
+                json_object *o = json_object_array_get_idx(findings, i);
+
+                errors |= str_eq(jstr(o, "severity"), "error");
+                repaired |= str_eq(jstr(o, "severity"), "info") &&
+                            str_eq(jstr(o, "subject"), "devices");
+        }
+        if (c->json == JSON_OFF && c->opt.repair && !repaired)
+                say(c, "There was nothing that could be put right now.");
         if (c->json != JSON_OFF)
                 out_json(c, findings);
         else if (n == 0)

@@ -52,7 +52,7 @@ typedef struct Options {
         const char *accept, *as, *progress, *retries, *reason, *lines, *manifest;
         bool allow_downgrade, persist, go_on, forget;
         const char *sha256;
-        bool scheduled;
+        bool scheduled, repair;
 
         /* image */
         bool passphrase;

@@ -68,6 +68,11 @@ static const Option update_options[] = {
                 {0},
 };
 
+static const Option check_options[] = {
+                OPT(0, "repair", repair,
+                                "Put right what needs nobody's decision, and tell what is left"),
+                {0},
+};
 static const Option merge_options[] = {
                 OPT(0, "scheduled", scheduled, "Only where it is time, as MergeAfter= says"),
                 OPT_PROGRESS,
@@ -94,8 +99,8 @@ static const Verb verbs[] = {
                                 verb_history, offline_history},
                 {NULL, "monitor", "", "Follow what happens until Ctrl-C", 0, 0, NULL, verb_monitor,
                                 NULL},
-                {NULL, "check", "", "Look for problems, and say what to do about them", 0, 0, NULL,
-                                verb_check, offline_check},
+                {NULL, "check", "", "Look for problems, and say what to do about them", 0, 0,
+                                check_options, verb_check, offline_check},
                 {"Update", "update", "IMAGE|-|URL", "Install an image as a new slot, boot it next",
                                 0, 1, update_options, verb_update, offline_update},
                 {NULL, "rollback", "[SLOT]", "Go back to the last good slot, or to SLOT", 0, 1,

@@ -5,6 +5,7 @@
 #include "os/file.h"
 #include "update/jobs.h"
 #include "update/kept.h"
+#include "update/records.h"
 #include "update/trust.h"
 
 enum { FINDINGS_TOLD = 100 };
@@ -116,20 +117,37 @@ static int check_slots(const Facts *f, FindingList *l) {
         return r;
 }
 
+/* What was put right, by this worker or by one before it since when nothing else has happened. */
+static int find_repair(const Machine *m, char **ret) {
+        _cleanup_(json_freep) json_object *history = NULL;
+        json_object *last = NULL;
+        size_t n = 0;
+
+        if (!m->healed && history_read(m->state_fd, &history, NULL) >= 0)
+                n = json_object_array_length(history);
+        if (n > 0)
+                last = json_object_array_get_idx(history, n - 1);
+        return str_set(ret, m->healed                                   ? m->healed
+                            : str_eq(json_text(last, "type"), "repair") ? json_text(last, "message")
+                                                                        : NULL);
+}
+
 /* Recovery has put right what can be. */
 static int check_devices(Machine *m, FindingList *l) {
-        _cleanup_(freep) char *text = NULL;
+        _cleanup_(freep) char *text = NULL, *repair = NULL;
         _cleanup_(err_freep) Err *why = NULL;
-        int r = !m->healed ? 0
-                           : add(l, "info", "devices", "nothing to do: it is put right", "%s",
-                                             m->healed);
+        int r = find_repair(m, &repair);
 
+        if (r >= 0 && repair)
+                r = add(l, "info", "devices", "nothing to do: it is put right", "%s", repair);
         if (r < 0)
                 return r;
         if (!m->slots->ops->heal || m->slots->ops->heal(m->slots, &text, &why) >= 0)
                 return 0;
-        return add(l, "error", "devices", "'abctl merge' before the next reboot", "%s",
-                        err_text(why));
+        return add(l, "error", "devices",
+                        "'abctl merge' before the next reboot; without it abupdate-initrd tries "
+                        "again at the next boot",
+                        "%s", err_text(why));
 }
 
 static int check_space(Machine *m, FindingList *l) {

@@ -151,6 +151,10 @@ def case_check(world):
     world.fake()
     assert world.abctl("check")[0] == "Everything is in order.\n"
     assert world.json("check") == []
+    nothing = "There was nothing that could be put right now.\n"
+    assert world.abctl("check", "--repair")[0] == f"{nothing}Everything is in order.\n"
+    assert world.json("check", "--repair") == []
+    world.abctl("status", "--repair", expect=2)
     world.fake("--findings=warning")
     assert "Remove subvol= from line 3." in world.abctl("check")[0]
     world.fake("--findings=error")

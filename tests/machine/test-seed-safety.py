@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Versions that are devices: what fits, whose a device is, what a person may ask for."""
 
+import os
 import sys
 
-from machinery import harness
+from machinery import disk, harness
 
+CHANGE = "echo $VERSION >etc/motd; cp usr/bin/hello usr/bin/hello.$VERSION"
 BIG = "echo $VERSION >etc/motd; head -c 400000000 /dev/urandom >usr/big"
 
 
@@ -20,6 +22,37 @@ def test_full_image_on_a_small_device(case):
     it.reboot()
     case.runs(it, "3.0", "a")
     case.equal(it.part_hash("b"), seed)
+
+
+def device(it, name):
+    """The path of a device while the power is on."""
+    return os.readlink(f"/proc/{it.running['init']}/root{it.root}/dev/disk/by-partlabel/os-{name}")
+
+
+def test_check_repair(case):
+    """What any worker has put right is told, until something else happens; so is what it cannot."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    nothing = "There was nothing that could be put right now."
+    told = case.abctl(it, "check", "--repair")
+    case.check(nothing in told.out and "devices" not in told.out, told)
+    disk.run("btrfs", "filesystem", "label", device(it, "a"), "other")
+    case.abctl(it, "prune", code=harness.ANY)
+    for _ in range(2):
+        told = case.abctl(it, "check", "--repair")
+        case.check("info: devices: " in told.out and "as before" in told.out, told)
+        case.check(nothing not in told.out, told)
+    case.abctl(it, "pin", "b")
+    told = case.abctl(it, "check", "--repair")
+    case.check(nothing in told.out and "devices" not in told.out, told)
+    for number in range(2):
+        disk.run("btrfs", "filesystem", "label", device(it, "a"), f"other{number}")
+    told = case.abctl(it, "check", "--repair", code=1)
+    case.check(nothing in told.out and "error: devices: " in told.out, told)
+    case.check("at the next boot" in told.out, told)
+    case.abctl(it, "merge")
+    it.reboot()
+    case.runs(it, "2.0", "b")
 
 
 if __name__ == "__main__":
