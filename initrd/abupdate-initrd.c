@@ -33,7 +33,7 @@ static int count(const char *device, char **ret_text, Err **reterr) {
 }
 
 static int usage(FILE *f, int status) {
-        fputs("abupdate-initrd --device=DEV [--seal] [--reboot]\n\n"
+        fputs("abupdate-initrd --device=DEV [--seal|--unseal] [--reboot]\n\n"
               "Counts one try of the slot on trial, before the root file system on DEV is "
               "mounted.\n"
               "Where DEV needs another device that was written to, that is put right instead.\n"
@@ -42,15 +42,37 @@ static int usage(FILE *f, int status) {
               "modules\n"
               "for the kernel that runs.\n"
               "To be called once a boot by the initrd. Exit status 0 even where nothing could be\n"
-              "counted: booting on is always right.\n",
+              "counted: booting on is always right.\n"
+              "\n"
+              "With --unseal, which is for a person, DEV is no seed any more; nothing else is "
+              "changed\n"
+              "on it. Exit status 1 where that was not possible.\n",
                         f);
         return status;
+}
+
+/* On a terminal, by somebody who wants to know. */
+static int unseal(const char *device) {
+        _cleanup_(err_freep) Err *err = NULL;
+        _cleanup_(freep) char *text = NULL;
+        int r = seed_unseal(device, &text, &err);
+
+        if (r < 0) {
+                fprintf(stderr, "abupdate-initrd: %s\n", err_text(err));
+                return EXIT_FAILURE;
+        }
+        if (r > 0)
+                printf("%s.\n", text);
+        else
+                printf("%s is not sealed: nothing to do.\n", device);
+        return EXIT_SUCCESS;
 }
 
 int main(int argc, char *argv[]) {
         static const struct option options[] = {
                         {"device", required_argument, NULL, 'd'},
                         {"seal", no_argument, NULL, 's'},
+                        {"unseal", no_argument, NULL, 'u'},
                         {"reboot", no_argument, NULL, 'r'},
                         {"help", no_argument, NULL, 'h'},
                         {"version", no_argument, NULL, 'v'},
@@ -59,20 +81,23 @@ int main(int argc, char *argv[]) {
         _cleanup_(err_freep) Err *err = NULL;
         _cleanup_(freep) char *text = NULL;
         const char *device = NULL;
-        bool seal = false, may_reboot = false;
+        bool seal = false, back = false, may_reboot = false;
         int c, r;
 
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
                 switch (c) {
                 case 'd': device = optarg; break;
                 case 's': seal = true; break;
+                case 'u': back = true; break;
                 case 'r': may_reboot = true; break;
                 case 'h': return usage(stdout, EXIT_SUCCESS);
                 case 'v': puts("abupdate-initrd " ABUPDATE_VERSION); return EXIT_SUCCESS;
                 default: return usage(stderr, 2);
                 }
-        if (!device || optind < argc)
+        if (!device || optind < argc || (seal && back))
                 return usage(stderr, 2);
+        if (back)
+                return unseal(device);
 
         r = seal ? seed_seal(device, &text, &err)
                  : sprout_heal(device, /* running_on= */ 0, &text, &err);

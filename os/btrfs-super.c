@@ -329,7 +329,29 @@ int super_wipe(int fd, Err **reterr) {
         return 0;
 }
 
-static int find_other(const uint8_t fsid[16], uint64_t device_id, dev_t device, char **ret_path,
+typedef bool Match(const char *path, const BtrfsSuper *super, const BtrfsSuper *wanted);
+
+static bool is_part(const char *path _unused_, const BtrfsSuper *super, const BtrfsSuper *wanted) {
+        return memcmp(super->fsid, wanted->fsid, 16) == 0;
+}
+
+static bool is_twin(const char *path, const BtrfsSuper *super, const BtrfsSuper *wanted) {
+        return is_part(path, super, wanted) && super->device_id == wanted->device_id;
+}
+
+/* A merged one counts itself only; what it keeps is of the past. */
+static bool is_sprout(const char *path, const BtrfsSuper *super, const BtrfsSuper *wanted) {
+        SuperCopies kept;
+        BtrfsSuper seed;
+
+        return super->num_devices == 2 && !is_part(path, super, wanted) &&
+               super_stash_read(path, &kept, NULL) >= 0 &&
+               super_parse(kept.blocks[0], &seed, NULL) >= 0 && is_twin(path, &seed, wanted) &&
+               memcmp(seed.device_uuid, wanted->device_uuid, 16) == 0 &&
+               seed.generation == wanted->generation;
+}
+
+static int find_other(const BtrfsSuper *wanted, Match *match, dev_t device, char **ret_path,
                 Err **reterr) {
         _cleanup_(fd_closep) int fd = dir_open_at(AT_FDCWD, "/sys/class/block", reterr);
         _cleanup_(fd_closep) int sys_fd = dir_open_at(AT_FDCWD, BLOCK_BY_NUMBER, NULL);
@@ -349,8 +371,7 @@ static int find_other(const uint8_t fsid[16], uint64_t device_id, dev_t device, 
                                 block_is_part(sys_fd, st.st_rdev) ||
                                 super_read(path, &other, NULL) < 0)
                         continue;
-                if (memcmp(other.fsid, fsid, 16) == 0 &&
-                                (device_id == 0 || other.device_id == device_id)) {
+                if (match(path, &other, wanted)) {
                         *ret_path = MOVE(path);
                         return 1;
                 }
@@ -359,9 +380,16 @@ static int find_other(const uint8_t fsid[16], uint64_t device_id, dev_t device, 
 }
 
 int super_find_twin(const BtrfsSuper *super, dev_t device, char **ret_path, Err **reterr) {
-        return find_other(super->fsid, super->device_id, device, ret_path, reterr);
+        return find_other(super, is_twin, device, ret_path, reterr);
 }
 
 int super_find_fsid(const uint8_t fsid[16], dev_t device, char **ret_path, Err **reterr) {
-        return find_other(fsid, /* device_id= any */ 0, device, ret_path, reterr);
+        BtrfsSuper wanted = {0};
+
+        memcpy(wanted.fsid, fsid, 16);
+        return find_other(&wanted, is_part, device, ret_path, reterr);
+}
+
+int super_find_sprout(const BtrfsSuper *seed, dev_t device, char **ret_path, Err **reterr) {
+        return find_other(seed, is_sprout, device, ret_path, reterr);
 }

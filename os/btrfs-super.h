@@ -73,3 +73,7 @@ int super_wipe(int fd, Err **reterr);
 /* Is there another block device with this file system and this device id? 1 and its path, or 0. A
  * copy made by dd is one: the kernel would take either. As above. */
 int super_find_twin(const BtrfsSuper *super, dev_t device, char **ret_path, Err **reterr);
+
+/* Is there a block device that builds on the seed @seed, as it is now or would be once it is sealed again? 1 and its path, or
+ * 0. One that was merged does not. As above. */
+int super_find_sprout(const BtrfsSuper *seed, dev_t device, char **ret_path, Err **reterr);

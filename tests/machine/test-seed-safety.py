@@ -3,9 +3,10 @@
 """Versions that are devices: what fits, whose a device is, what a person may ask for."""
 
 import os
+import subprocess
 import sys
 
-from machinery import disk, harness
+from machinery import disk, harness, kernel
 
 CHANGE = "echo $VERSION >etc/motd; cp usr/bin/hello usr/bin/hello.$VERSION"
 BIG = "echo $VERSION >etc/motd; head -c 400000000 /dev/urandom >usr/big"
@@ -53,6 +54,52 @@ def test_check_repair(case):
     case.abctl(it, "merge")
     it.reboot()
     case.runs(it, "2.0", "b")
+
+
+def unseal(it, path, verb="--unseal"):
+    """Call the program by hand; its exit status and what it says."""
+    done = subprocess.run([f"{it.build}/initrd/abupdate-initrd", f"--device={path}", verb],
+                          capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_unseal(case):
+    """The flag goes and comes back by hand, and a sprout that knows the old generation never notices."""
+    it = case.pair(size=1280 << 20)
+    case.update(it, "2.0", base="1.0", change=CHANGE)
+    seed = it.part_hash("a")
+    code, told = unseal(it, device(it, "a"))
+    case.equal((code, it.part_hash("a")), (1, seed), told)
+    case.check("nothing was changed" in told, told)
+    it.shutdown()
+    parts = disk.regions(it.spec)
+    with kernel.Loop(f"{it.folder}/disk.img", part=parts["a"]) as a, \
+            kernel.Loop(f"{it.folder}/disk.img", part=parts["b"]) as b:
+        disk.run("unshare", "-m", "sh", "-ec", f"""
+            mount -o ro,subvolid=5 {a.device} {it.folder}
+            if {it.build}/initrd/abupdate-initrd --device={a.device} --unseal; then exit 1; fi""")
+        case.equal(it.part_hash("a"), seed)
+        code, told = unseal(it, a.device)
+        case.equal(code, 0, told)
+        case.check("builds on it" in told, told)
+        case.check(it.part_hash("a") != seed, "it was not written to")
+        disk.run("unshare", "-m", "sh", "-ec", f"""
+            mount -o ro,subvolid=5 {a.device} {it.folder}
+            test -d {it.folder}/@abupdate/slots/a""")
+        case.equal(unseal(it, a.device), (0, f"{a.device} is not sealed: nothing to do.\n"))
+        unseal(it, a.device, "--seal")
+        case.equal(it.part_hash("a"), seed)
+        disk.run("btrfs", "device", "scan", "--forget", a.device)
+        disk.run("btrfs", "device", "scan", "--forget", b.device)
+    it.boot(initrd=False)
+    case.runs(it, "2.0", "b")
+    case.abctl(it, "mark", "good")
+    case.abctl(it, "merge")
+    it.shutdown()
+    with kernel.Loop(f"{it.folder}/disk.img", part=parts["a"]) as a, \
+            kernel.Loop(f"{it.folder}/disk.img", part=parts["b"]):
+        code, told = unseal(it, a.device)
+        case.check(code == 0 and "builds on it" not in told, told)
 
 
 if __name__ == "__main__":
