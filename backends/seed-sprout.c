@@ -50,6 +50,23 @@ static int check_size(Seed *s, const DeviceFacts *d, Err **reterr) {
         return 0;
 }
 
+/* Before Linux 6.17 the kernel lets two file systems have one seed, and what the one does to it
+ * surprises the other. */
+static int check_holder(const DeviceFacts *seed, Err **reterr) {
+        _cleanup_(fd_closep) int sys_fd = dir_open_at(AT_FDCWD, "/sys/fs/btrfs", reterr);
+        _cleanup_(freep) char *uuid = NULL;
+        int r = sys_fd < 0 ? sys_fd
+                           : fs_find_holder(sys_fd, seed->block.number, seed->super.fsid, &uuid,
+                                             reterr);
+
+        if (r <= 0)
+                return r;
+        return err_kind(reterr, ERR_BAD_DEVICE, EBUSY,
+                        "%s is held by another mounted file system, %s, which is a sprout of it: "
+                        "unmount that first",
+                        seed->block.path, uuid);
+}
+
 /* The seed must be the only one of its kind, and fit for it. */
 static int check_seed(const DeviceFacts *seed, Err **reterr) {
         _cleanup_(freep) char *twin = NULL;
@@ -66,7 +83,7 @@ static int check_seed(const DeviceFacts *seed, Err **reterr) {
                                 "%s says that it is the same device as %s: detach the copy, or "
                                 "wipe it",
                                 twin, seed->block.path);
-        return r;
+        return r < 0 ? r : check_holder(seed, reterr);
 }
 
 static int check_spare(Seed *s, const DeviceFacts *d, Err **reterr) {

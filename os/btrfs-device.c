@@ -3,6 +3,7 @@
 #include <linux/btrfs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "os/btrfs-device.h"
 #include "os/btrfs-super.h"
@@ -153,6 +154,52 @@ static int device_error(int r, Err **reterr, const char *what, const char *which
         return err_new(reterr, r == BTRFS_ERROR_DEV_EXCL_RUN_IN_PROGRESS ? EBUSY : EIO, "%s %s: %s",
                         what, which,
                         (size_t) r < ARRAY_SIZE(reasons) && reasons[r] ? reasons[r] : "refused");
+}
+
+/* A seed is below each of its sprouts, too. */
+static int has_device(int sys_fd, const char *uuid, dev_t device) {
+        _cleanup_(freep) char *folder = str_printf("%s/devices", uuid);
+        _cleanup_(strv_freep) char **names = NULL;
+        _cleanup_(fd_closep) int fd = folder ? dir_open_at(sys_fd, folder, NULL) : -ENOMEM;
+        char wanted[32];
+
+        if (fd < 0) /* what stands beside the file systems there has none */
+                return fd == -ENOMEM ? fd : 0;
+        if (dir_names(fd, &names, NULL) < 0)
+                return -EIO;
+        snprintf(wanted, sizeof(wanted), "%u:%u", major(device), minor(device));
+        for (char **n = names; *n; n++) {
+                _cleanup_(freep) char *path = str_printf("%s/dev", *n), *text = NULL;
+
+                if (!path)
+                        return -ENOMEM;
+                if (file_read_if_at(fd, path, 64, &text, NULL, NULL) <= 0)
+                        continue;
+                text[strcspn(text, "\n")] = '\0';
+                if (str_eq(text, wanted))
+                        return 1;
+        }
+        return 0;
+}
+
+int fs_find_holder(
+                int sys_fd, dev_t device, const uint8_t fsid[16], char **ret_uuid, Err **reterr) {
+        _cleanup_(strv_freep) char **names = NULL;
+        char own[UUID_TEXT_SIZE];
+        int r = dir_names(sys_fd, &names, reterr);
+
+        if (r < 0)
+                return err_add(reterr, r, "list file systems");
+        uuid_format(own, fsid);
+        for (char **n = names; *n; n++) {
+                r = str_eq(*n, own) ? 0 : has_device(sys_fd, *n, device);
+                if (r < 0)
+                        return err_sys(reterr, r, "look at file system %s", *n);
+                if (r > 0)
+                        return str_set(ret_uuid, *n) < 0 ? err_new(reterr, ENOMEM, "out of memory")
+                                                         : 1;
+        }
+        return 0;
 }
 
 int fs_device_add(int fd, const char *path, Err **reterr) {

@@ -28,6 +28,10 @@ void fs_devices_done(FsDevices *l);
 
 int fs_devices(int fd, FsDevices *ret, Err **reterr);
 
+/* Does a mounted file system with another id than @fsid have the device, too? 1 and that id as text, or 0. @sys_fd:
+ * /sys/fs/btrfs. */
+int fs_find_holder(int sys_fd, dev_t device, const uint8_t fsid[16], char **ret_uuid, Err **reterr);
+
 /* Adds a device; @fd is any descriptor of the file system. On a mounted seed this makes the sprout:
  * a new file system id from now on, committed on return. Nothing is checked, nothing is wiped. */
 int fs_device_add(int fd, const char *path, Err **reterr);

@@ -102,5 +102,17 @@ def test_unseal(case):
         case.check(code == 0 and "builds on it" not in told, told)
 
 
+def test_seed_below_its_sprout(case):
+    """The kernel shows a seed below its sprout: so another file system that holds it is found."""
+    it = case.pair()
+    case.update(it, "2.0", change=CHANGE)
+    name = os.path.basename(device(it, "a"))
+    held = [fsid for fsid in os.listdir("/sys/fs/btrfs")
+            if os.path.exists(f"/sys/fs/btrfs/{fsid}/devices/{name}/dev")]
+    case.equal(len(held), 1)
+    case.equal(sorted(os.listdir(f"/sys/fs/btrfs/{held[0]}/devices")),
+               sorted(os.path.basename(device(it, slot)) for slot in "ab"))
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))

@@ -6,6 +6,7 @@
 
 #include "os/block-holders.h"
 #include "os/block.h"
+#include "os/btrfs-device.h"
 #include "os/btrfs-super.h"
 #include "os/process.h"
 
@@ -238,8 +239,26 @@ static void names(void **state _unused_) {
                 assert_false(block_spec_ok(bad[i]));
 }
 
+/* As /sys/fs/btrfs is: a seed by itself, and below the sprout of somebody else. */
+static void held_seeds(void **state) {
+        Folder *f = *state;
+        uint8_t own[16] = {0xaa};
+        char *uuid = NULL;
+
+        put_file(f->fd, "features/default_subvol", "0\n");
+        put_file(f->fd, "aa000000-0000-0000-0000-000000000000/devices/loop3/dev", "7:3\n");
+        put_file(f->fd, "bb000000-0000-0000-0000-000000000000/devices/loop33/dev", "7:33\n");
+        assert_int_equal(fs_find_holder(f->fd, makedev(7, 3), own, &uuid, NULL), 0);
+        put_file(f->fd, "cc000000-0000-0000-0000-000000000000/devices/loop4/dev", "7:4\n");
+        put_file(f->fd, "cc000000-0000-0000-0000-000000000000/devices/loop3/dev", "7:3\n");
+        assert_int_equal(fs_find_holder(f->fd, makedev(7, 3), own, &uuid, NULL), 1);
+        assert_string_equal(uuid, "cc000000-0000-0000-0000-000000000000");
+        free(uuid);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
+                        cmocka_unit_test_setup_teardown(held_seeds, setup, teardown),
                         cmocka_unit_test_setup_teardown(content, setup, teardown),
                         cmocka_unit_test_setup_teardown(wiped, setup, teardown),
                         cmocka_unit_test_setup_teardown(reads_superblock, setup, teardown),
