@@ -2,35 +2,12 @@
 /* From a spare device to the sprout that takes a new version. Everything that can be wrong is looked
  * for before the ioctl: the kernel asks little, and a device that is too small crashes it. */
 #include <fcntl.h>
-#include <sys/utsname.h>
 
 #include "backends/seed.h"
 #include "os/file.h"
 #include "os/toplevel.h"
 
 #define MIN_SIZE (UINT64_C(1) << 30)
-
-/* Before 5.13 fstrim on a sprout wrote to the seed; before 5.14 a removal cannot be stopped. */
-#define MIN_KERNEL "5.14"
-
-static int check_kernel(Seed *s, Err **reterr) {
-        _cleanup_(freep) char *text = NULL;
-        struct utsname name;
-        const char *release;
-        int r = file_read_if_at(
-                        s->world->root_fd, "proc/sys/kernel/osrelease", 256, &text, NULL, reterr);
-
-        if (r < 0)
-                return r;
-        if (text)
-                text[strcspn(text, "\n")] = '\0';
-        release = text ? text : uname(&name) == 0 ? name.release : MIN_KERNEL;
-        if (strverscmp(release, MIN_KERNEL) < 0)
-                return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
-                                "Linux %s damages seeds; " MIN_KERNEL " is needed, 6.13 is better",
-                                release);
-        return 0;
-}
 
 static int check_size(Seed *s, const DeviceFacts *d, Err **reterr) {
         uint64_t need = 0;
@@ -196,7 +173,7 @@ int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **
         _cleanup_(freep) char *id = NULL, *text = NULL;
         const DeviceFacts *d = NULL;
         const Slot *booted;
-        int r = check_kernel(s, reterr);
+        int r = seed_check_kernel(s, reterr);
 
         if (r >= 0)
                 r = device_list_read(s, &l, reterr);

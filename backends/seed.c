@@ -259,6 +259,7 @@ const SlotOps seed_slot_ops = {
                 .clean = seed_clean,
                 .merge = seed_merge,
                 .heal = seed_heal,
+                .hazard = seed_hazard,
                 .lost = seed_lost,
                 .read_device = seed_read_device,
                 .check_device = seed_check_device,

@@ -92,8 +92,12 @@ int seed_check_device(
 int seed_claim_device(SlotBackend *b, const char *id, const uint8_t *super, int *ret_fd,
                 uint64_t *ret_size, Err **reterr);
 int seed_open_device(SlotBackend *b, const char *id, Slot *ret, int *ret_root_fd, Err **reterr);
+int seed_hazard(SlotBackend *b, unsigned nth, Hazard *ret, Err **reterr);
 int seed_lost(SlotBackend *b, const char *id, char **ret_text, Err **reterr);
 int seed_space(SlotBackend *b, bool alone, FsSpace *ret, char **ret_exclusive, Err **reterr);
+
+/* ERR_NOT_SUPPORTED where the running kernel has a hazard that is refused. */
+int seed_check_kernel(Seed *s, Err **reterr);
 
 /* Bytes that a device must have to hold what the running file system uses, all by itself. */
 int seed_bytes_used(Seed *s, uint64_t *ret, Err **reterr);

@@ -30,6 +30,13 @@ typedef struct WorkArgs {
         uint64_t wait_usec; /* merge(): for deleted subvolumes to give their space back */
 } WorkArgs;
 
+/* What the running kernel does wrong. Static strings. */
+typedef struct Hazard {
+        const char *name; /* a word, for the documentation */
+        const char *text, *advice;
+        bool refused; /* no new version is begun on such a kernel */
+} Hazard;
+
 /* Every verb may be repeated. @job names the quarantine: a path component. "Durable" says what a
  * power cut after the return keeps; before the return it leaves the state before or what
  * recovery removes with clean(). */
@@ -111,6 +118,10 @@ typedef struct SlotOps {
         /* Puts right what somebody else's hand did to the running system's devices, and what would keep
          * it from booting again. 1 and a sentence where there was something, else 0. Durable. */
         int (*heal)(SlotBackend *b, char **ret_text, Err **reterr);
+
+        /* What the running kernel is known to do wrong to such slots: 1 and the hazard number @nth, from 0 on, or 0 where
+         * there are no more. NULL: nothing. */
+        int (*hazard)(SlotBackend *b, unsigned nth, Hazard *ret, Err **reterr);
 
         /* Why a job for slot @id had to fail: its device, or one that the running system needs, is not there any more. 1
          * and a sentence with what to do, else 0. Changes nothing. */

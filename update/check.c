@@ -150,6 +150,18 @@ static int check_devices(Machine *m, FindingList *l) {
                         "%s", err_text(why));
 }
 
+static int check_kernel(Machine *m, FindingList *l) {
+        Hazard h;
+        int r = 0;
+
+        if (!m->slots->ops->hazard)
+                return 0;
+        for (unsigned i = 0; r >= 0 && m->slots->ops->hazard(m->slots, i, &h, NULL) > 0; i++)
+                r = add(l, h.refused ? "error" : "info", "kernel", h.advice,
+                                "by its version it has '%s': %s", h.name, h.text);
+        return r;
+}
+
 static int check_space(Machine *m, FindingList *l) {
         _cleanup_(freep) char *exclusive = NULL;
         FsSpace space;
@@ -214,6 +226,8 @@ int machine_check(Machine *m, const Facts *f, FindingList *ret, Err **reterr) {
                 r = check_slots(f, &l);
         if (r >= 0)
                 r = check_devices(m, &l);
+        if (r >= 0)
+                r = check_kernel(m, &l);
         if (r >= 0)
                 r = check_space(m, &l);
         if (r >= 0)

@@ -114,5 +114,26 @@ def test_seed_below_its_sprout(case):
                sorted(os.path.basename(device(it, slot)) for slot in "ab"))
 
 
+def test_kernel_hazards(case):
+    """What a kernel is known to do wrong is told by its name, and refused where it loses something."""
+    def told(it):
+        found = case.abctl(it, "--json=short", "check", code=harness.ANY).data
+        return [(f["severity"], f["problem"].split("'")[1]) for f in found
+                if f["subject"] == "kernel"]
+    it = case.pair(boot={"release": "5.10.0-30-amd64"})
+    late = ("info", "cleaner-asleep")
+    case.equal(told(it), [("error", "seed-trimmed"), ("error", "removal-unstoppable"), late])
+    image = case.image(it, "2.0")
+    case.refused(it, "update", image, error="NotSupported")
+    it.reboot(release="5.13.19")
+    case.equal(told(it), [("error", "removal-unstoppable"), late])
+    case.refused(it, "update", image, error="NotSupported")
+    it.reboot(release="6.1.0-30-amd64")
+    case.equal(told(it), [late])
+    case.abctl(it, "update", image)
+    it.reboot(release="6.13.0")
+    case.equal(told(it), [])
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
