@@ -9,15 +9,22 @@
 
 #define MIN_SIZE (UINT64_C(1) << 30)
 
+static int least_size(Seed *s, uint64_t *ret, Err **reterr) {
+        uint64_t need = 0;
+        int r = seed_bytes_used(s, &need, reterr);
+
+        if (r >= 0)
+                *ret = need < MIN_SIZE ? MIN_SIZE : need;
+        return r;
+}
+
 static int check_size(Seed *s, const DeviceFacts *d, Err **reterr) {
         uint64_t need = 0;
         char text[2][16];
-        int r = seed_bytes_used(s, &need, reterr);
+        int r = least_size(s, &need, reterr);
 
         if (r < 0)
                 return r;
-        if (need < MIN_SIZE)
-                need = MIN_SIZE;
         if (d->block.size < need)
                 return err_kind(reterr, ERR_BAD_DEVICE, ENOSPC,
                                 "device %s (%s) has %s, and %s are needed: what the running system "
@@ -75,10 +82,13 @@ static int check_spare(Seed *s, const DeviceFacts *d, Err **reterr) {
         return check_size(s, d, reterr);
 }
 
-/* The less it is missed, the better it suits. */
-static int rank(const DeviceFacts *d, const Slot *slot) {
+/* The less it is missed, the better it suits. What cannot be used comes last: it is taken only to say
+ * why not. */
+static int rank(const DeviceFacts *d, const Slot *slot, uint64_t least) {
         if (d->kind == DEVICE_MISSING || d->kind == DEVICE_FOREIGN)
                 return 9;
+        if (d->block.busy || d->block.size < least)
+                return 8;
         switch (slot->state) {
         case SLOT_EMPTY: return 0;
         case SLOT_INCOMPLETE: return 1;
@@ -95,11 +105,15 @@ static bool depended_on(const SlotList *slots, const char *id) {
         return false;
 }
 
-static int pick(const DeviceList *l, const SlotList *slots, const char *next,
+static int pick(Seed *s, const DeviceList *l, const SlotList *slots, const char *next,
                 const DeviceFacts **ret, Err **reterr) {
         const DeviceFacts *best = NULL;
         const Slot *best_slot = NULL;
+        uint64_t least = 0;
+        int r = least_size(s, &least, reterr);
 
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < l->n; i++) {
                 const DeviceFacts *d = &l->devices[i];
                 const Slot *slot = slot_find(slots, d->config->id);
@@ -107,9 +121,8 @@ static int pick(const DeviceList *l, const SlotList *slots, const char *next,
                 if (!slot || slot->booted || slot->pinned || str_eq(d->config->id, next) ||
                                 (d->here && d != l->sprout) || depended_on(slots, slot->id))
                         continue;
-                if (!best || rank(d, slot) < rank(best, best_slot) ||
-                                (rank(d, slot) == rank(best, best_slot) &&
-                                                slot->blessed < best_slot->blessed)) {
+                r = best ? rank(d, slot, least) - rank(best, best_slot, least) : -1;
+                if (r < 0 || (r == 0 && slot->blessed < best_slot->blessed)) {
                         best = d;
                         best_slot = slot;
                 }
@@ -124,7 +137,7 @@ static int pick(const DeviceList *l, const SlotList *slots, const char *next,
 
 /* What runs decides what is possible: a seed can be sprouted, a sprout that holds no version yet or
  * a given up one can be used again. */
-static int check_running(const DeviceList *l, const SlotList *slots, const char *next,
+static int check_running(Seed *s, const DeviceList *l, const SlotList *slots, const char *next,
                 const DeviceFacts **ret, Err **reterr) {
         const Slot *booted = slot_booted(slots);
         const DeviceFacts *d = booted ? device_find(l, booted->id) : NULL;
@@ -142,7 +155,7 @@ static int check_running(const DeviceList *l, const SlotList *slots, const char 
                                 "where SealAtBoot=yes is set and it is in the initrd",
                                 d->config->id);
         if (!l->sprout)
-                return pick(l, slots, next, ret, reterr);
+                return pick(s, l, slots, next, ret, reterr);
         if (str_eq(l->sprout->config->id, next))
                 return err_kind(reterr, ERR_CONFLICT, EBUSY,
                                 "slot %s boots next and would be overwritten: 'abctl rollback' "
@@ -178,7 +191,7 @@ int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **
         if (r >= 0)
                 r = device_list_read(s, &l, reterr);
         if (r >= 0)
-                r = check_running(&l, slots, next, &d, reterr);
+                r = check_running(s, &l, slots, next, &d, reterr);
         if (r >= 0 && d && d != l.sprout) {
                 booted = slot_booted(slots);
                 r = check_spare(s, d, reterr);

@@ -135,5 +135,46 @@ def test_kernel_hazards(case):
     case.equal(told(it), [])
 
 
+THREE = "s/^Slots=.*os-b$/& c=PARTLABEL=os-c/"
+
+
+def three_devices(case, size):
+    """A machine with a device c of 1280 MiB beside a and b, b of @size bytes; an image for it; its configuration."""
+    it = case.pair(boot=False, sizes={"b": size})
+    length = os.path.getsize(f"{it.folder}/disk.img")
+    it._write("machine.json", {**it.spec, "sizes": {"b": size, "c": 1280 << 20}})
+    os.truncate(f"{it.folder}/disk.img", length + (1280 << 20))
+    it.boot()
+    conf = f"{it.root}/etc/abupdate/abupdated.conf"
+    it.run("sh", "-ec", f"sed '{THREE}' {conf} >/run/conf; mount --bind /run/conf {conf}")
+    return it, case.image(it, "2.0", change=f"sed -i '{THREE}' etc/abupdate/abupdated.conf"), conf
+
+
+def test_spare_that_fits(case):
+    """Of two spares the one that is large enough is taken, whatever stands first in Slots=."""
+    it, image, conf = three_devices(case, 900 << 20)
+    small = it.part_hash("b")
+    loop = device(it, "c")
+    it.run("mkfs.ext4", "-q", "-F", loop)
+    case.refused(it, "update", image, error="BadDevice")
+    it.run("wipefs", "-qa", loop)
+    case.abctl(it, "update", image)
+    case.expect(it, state="staged", next="c")
+    it.run("umount", conf)
+    it.reboot()
+    case.runs(it, "2.0", "c")
+    case.equal(it.part_hash("b"), small)
+
+
+def test_spare_that_is_free(case):
+    """Of two spares the one that nobody holds is taken."""
+    it, image, _ = three_devices(case, 1280 << 20)
+    held = os.open(device(it, "b"), os.O_RDWR | os.O_EXCL)
+    case.abctl(it, "update", image)
+    case.expect(it, state="staged", next="c")
+    os.close(held)
+
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
