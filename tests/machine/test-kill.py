@@ -52,6 +52,28 @@ def test_term_to_daemon(case):
     case.sound(it, ["1.0"])
 
 
+def test_link_is_closed(case):
+    """28: the link of a worker is closed: in whatever phase, its job ends as if somebody listened."""
+    for n, phase in enumerate(("write", "verify", "arm"), 2):
+        it = case.machine()
+        image = case.image(it, f"{n}.0", change="head -c 8000000 /dev/urandom >usr/big")
+        outcome = case.worker(it, {"type": "update", "version": f"{n}.0", "hang-up": phase}, image)
+        case.equal((outcome["status"], outcome["phases"][-1], outcome["result"]), (0, phase, None))
+        case.expect(it, booted="1", next="2")
+        case.sound(it, [f"{n}.0"])
+
+
+def test_pipe_is_closed(case):
+    """28: what reads the bytes of an export goes away: the job fails with its reason, and no process is killed by it."""
+    it = case.pair()
+    case.to(it, "2.0")
+    result = it.run("bash", "-c", "abctl device export a -o - | head -c 100000 >/dev/null; "
+                    "exit ${PIPESTATUS[0]}")
+    case.check(result.code == 1 and "Broken pipe" in result.err, result)
+    last = case.abctl(it, "--json=short", "history").data[0]
+    case.check(last["type"] == "export" and last["error"] not in ("", "WorkerDied"), last)
+
+
 def test_last_flush(case):
     """A machine that loses power right after abctl said done boots what abctl said."""
     it = case.machine(write_log=True)

@@ -5,14 +5,15 @@ import array
 import fcntl
 import json
 import os
+import signal
 import socket
 import sys
 
 
-def order(program, root, what, image=None, wrap=(), on_packet=None):
+def order(program, root, what, image=None, wrap=(), on_packet=None, hang_up=None):
     """Start a worker on the machine at @root, give it @what, wait for its end.
 
-    @on_packet: called with every packet as it comes. Returns {"result": its last words or None,
+    @on_packet: called with every packet as it comes. @hang_up: the link is closed when that phase begins. Returns {"result": its last words or None,
     "world": the machine as it left it or None, "phases": the phases it went through, "status": its
     exit status as waitpid() gives it}.
     """
@@ -25,7 +26,9 @@ def order(program, root, what, image=None, wrap=(), on_packet=None):
         what = {"name": os.path.basename(image), "size": os.stat(image).st_size, **what}
     argv = [*wrap, program, "--worker", f"--root={root}"]
     actions = [(os.POSIX_SPAWN_DUP2, fd, 3 + n) for n, fd in enumerate(high)]
-    pid = os.posix_spawnp(argv[0], argv, dict(os.environ), file_actions=actions)
+    # Python ignores SIGPIPE, and that would go along
+    pid = os.posix_spawnp(argv[0], argv, dict(os.environ), file_actions=actions,
+                          setsigdef=[signal.SIGPIPE])
     theirs.close()
     for fd in high:
         os.close(fd)
@@ -53,6 +56,8 @@ def order(program, root, what, image=None, wrap=(), on_packet=None):
             outcome["result"] = packet
         elif packet["msg"] == "progress" and packet["phase"] not in outcome["phases"]:
             outcome["phases"].append(packet["phase"])
+            if packet["phase"] == hang_up:
+                break
     ours.close()
     outcome["status"] = os.waitpid(pid, 0)[1]
     return outcome
@@ -60,4 +65,5 @@ def order(program, root, what, image=None, wrap=(), on_packet=None):
 
 if __name__ == "__main__":
     PROGRAM, ROOT, ORDER, IMAGE, *WRAP = sys.argv[1:]
-    print(json.dumps(order(PROGRAM, ROOT, json.loads(ORDER), IMAGE or None, WRAP)))
+    WHAT = json.loads(ORDER)
+    print(json.dumps(order(PROGRAM, ROOT, WHAT, IMAGE or None, WRAP, hang_up=WHAT.pop("hang-up", None))))
