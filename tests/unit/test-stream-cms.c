@@ -256,6 +256,27 @@ static void a8_older_list_inside(void **state _unused_) {
         X509_CRL_free(older);
 }
 
+/* Of the two places that name the digest, the first, that CMS_verify() prepares with. A leak there shows with sanitizers. */
+static void unknown_digest(void **state _unused_) {
+        static const uint8_t sha256[] = {0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01};
+        _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
+        Cert c = make_cert(NULL, "direct", &root, "codeSigning", -DAY, DAY);
+        _cleanup_(freep) char *t = NULL;
+        Signature s = {0};
+        uint8_t *at;
+
+        assert_int_equal(cms_signature_ops.sign(&(Signer){.key = c.key, .cert = c.x509}, text, size,
+                                         &s, NULL),
+                        0);
+        at = memmem(s.data, s.size, sha256, sizeof(sha256));
+        assert_non_null(at);
+        at[5] = 42;
+        assert_int_equal(signed_text_add(text, size, &s, &t, NULL), 0);
+        judge(ring, t, strlen(t), ERR_BAD_SIGNATURE, "");
+        OPENSSL_free(s.data);
+        cert_done(&c);
+}
+
 static void another_text(void **state _unused_) {
         _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
         size_t n;
@@ -295,6 +316,7 @@ int main(void) {
                         CASE(a7_revoked_by_fingerprint),
                         CASE(a8_zero_and_two_signers),
                         CASE(a8_older_list_inside),
+                        CASE(unknown_digest),
                         CASE(another_text),
                         CASE(a9_every_flipped_bit),
         };
