@@ -191,8 +191,9 @@ static int bls_fits(BootBackend *base _unused_, int slot_root_fd, Err **reterr) 
         return boot_files_fit(slot_root_fd, reterr);
 }
 
-static int bls_bring(BootBackend *base, const Slot *slot, int root_fd, Err **reterr) {
-        return boot_copies_bring(to_bls(base)->boot_fd, slot->id, root_fd, reterr);
+static int bls_bring(BootBackend *base, const Slot *slot, int root_fd, const char *const spare[],
+                Err **reterr) {
+        return boot_copies_bring(to_bls(base)->boot_fd, slot->id, root_fd, spare, reterr);
 }
 
 /* The entry as it should be, but for its number. @old: what there is of the slot, or NULL. */

@@ -34,9 +34,12 @@ typedef struct BootOps {
         int (*fits)(BootBackend *b, int slot_root_fd, Err **reterr);
 
         /* Brings what the loader needs of the slot with this top to where it reads it, before that
-         * slot is placed. Nothing boots from it yet. -ENOSPC before anything has changed. Durable;
-         * repeatable; forget() takes it away. NULL: the loader reads the slot itself. */
-        int (*bring)(BootBackend *b, const Slot *slot, int slot_root_fd, Err **reterr);
+         * slot is placed. Nothing boots from it yet. Before anything has changed: -ENOSPC, or
+         * -EAGAIN where there will be room when forget() has taken some of @spare (ids, NULL at the
+         * end; may be NULL). Durable; repeatable; forget() takes it away. NULL: the loader reads the
+         * slot itself. */
+        int (*bring)(BootBackend *b, const Slot *slot, int slot_root_fd, const char *const spare[],
+                        Err **reterr);
 
         /* THE SWITCH. Everything that @slot consists of is on disk when this is called. With
          * @tries the loader goes back to @fallback (may be NULL: to what it takes now) after so

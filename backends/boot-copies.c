@@ -134,11 +134,13 @@ static uint64_t in_blocks(uint64_t size, uint64_t block) {
         return (size + block - 1) / block * block;
 }
 
-/* Does all that is missing fit, in the place of what is torn? */
-static int check_room(int boot_fd, const Copy copies[2], uint64_t torn, Err **reterr) {
-        uint64_t need = LEFT_FREE, room, block;
+/* Does all that is missing fit, in the place of what is torn? -EAGAIN: without @spare it would. */
+static int check_room(int boot_fd, const Copy copies[2], uint64_t torn, const char *const spare[],
+                Err **reterr) {
+        uint64_t need = LEFT_FREE, room, block, held = 0;
         struct statvfs fs;
         bool any = false;
+        int r;
 
         if (fstatvfs(boot_fd, &fs) < 0)
                 return err_sys(reterr, errno, "see how full the boot partition is");
@@ -151,6 +153,14 @@ static int check_room(int boot_fd, const Copy copies[2], uint64_t torn, Err **re
                 }
         if (!any || need <= room)
                 return 0;
+        r = spare ? boot_copies_held(boot_fd, spare,
+                                    (const char *const[2]){copies[0].name, copies[1].name}, &held,
+                                    reterr)
+                  : 0;
+        if (r < 0)
+                return r;
+        if (held > 0 && need <= room + held)
+                return err_new(reterr, EAGAIN, "kernels of bad slots are in the way");
         return err_kind(reterr, ERR_NO_SPACE, ENOSPC,
                         "%.1f MiB are short on the boot partition: kernel and initrd need %.1f "
                         "MiB, %.1f MiB are free; delete a version with another kernel ('abctl "
@@ -211,7 +221,8 @@ static int write_needs(int boot_fd, const char *slot, const Copy copies[2], Err 
         return file_write_at(boot_fd, path, text, strlen(text), reterr);
 }
 
-static int bring(int boot_fd, const char *slot, int root_fd, Copy copies[2], Err **reterr) {
+static int bring(int boot_fd, const char *slot, int root_fd, const char *const spare[],
+                Copy copies[2], Err **reterr) {
         _cleanup_(freep) char *kernel = NULL, *initrd = NULL;
         _cleanup_(fd_closep) int kernels_fd = -1;
         uint64_t torn[2] = {0};
@@ -226,7 +237,7 @@ static int bring(int boot_fd, const char *slot, int root_fd, Copy copies[2], Err
         if (r >= 0)
                 r = check_room(boot_fd, copies,
                                 (copies[0].there ? 0 : torn[0]) + (copies[1].there ? 0 : torn[1]),
-                                reterr);
+                                spare, reterr);
         for (int i = 0; r >= 0 && i < 2; i++)
                 if (copies[i].name && !copies[i].there)
                         r = write_copy(kernels_fd, &copies[i], reterr);
@@ -235,9 +246,10 @@ static int bring(int boot_fd, const char *slot, int root_fd, Copy copies[2], Err
         return r < 0 ? r : fs_sync(boot_fd, reterr);
 }
 
-int boot_copies_bring(int boot_fd, const char *slot, int root_fd, Err **reterr) {
+int boot_copies_bring(int boot_fd, const char *slot, int root_fd, const char *const spare[],
+                Err **reterr) {
         Copy copies[2] = {{.kind = "linux", .from_fd = -1}, {.kind = "initrd", .from_fd = -1}};
-        int r = bring(boot_fd, slot, root_fd, copies, reterr);
+        int r = bring(boot_fd, slot, root_fd, spare, copies, reterr);
 
         copy_done(&copies[0]);
         copy_done(&copies[1]);

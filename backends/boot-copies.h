@@ -18,9 +18,17 @@ typedef struct BootPaths {
 void boot_paths_done(BootPaths *p);
 
 /* Kernel and initrd of the tree are on the boot partition, and the slot needs them. What is there
- * with the right content is not written again, what is torn is written anew. -ENOSPC before anything
- * is changed. Durable; repeatable. A power cut leaves copies and drafts that no slot needs. */
-int boot_copies_bring(int boot_fd, const char *slot, int root_fd, Err **reterr);
+ * with the right content is not written again, what is torn is written anew. Before anything is
+ * changed: -ENOSPC, or -EAGAIN where it would fit without what @spare alone need. Durable; repeatable.
+ * A power cut leaves copies and drafts that no slot needs. */
+int boot_copies_bring(int boot_fd, const char *slot, int root_fd, const char *const spare[],
+                Err **reterr);
+
+/* How many bytes are taken by what the slots @spare need (ids, NULL at the end) and no other slot,
+ * but for @keep (names of copies; NULL: none). What somebody else's boot entry names, too, is in it
+ * and would stay. */
+int boot_copies_held(int boot_fd, const char *const spare[], const char *const keep[2],
+                uint64_t *ret, Err **reterr);
 
 /* Where they are. Reads them: ERR_WRONG_LAYOUT where one is missing, ERR_VERIFY_FAILED where it is
  * not what was brought. */

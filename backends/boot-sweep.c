@@ -57,8 +57,15 @@ static int add_entries(int boot_fd, FILE *f, Err **reterr) {
         return r;
 }
 
-/* The needs of each slot, and its entry in GRUB's menu. */
-static int add_slots(int home_fd, FILE *f, Err **reterr) {
+static bool in_list(const char *const *list, const char *word) {
+        for (; list && *list; list++)
+                if (str_eq(*list, word))
+                        return true;
+        return false;
+}
+
+/* The needs of each slot but @without, and its entry in GRUB's menu. */
+static int add_slots(int home_fd, const char *const without[], FILE *f, Err **reterr) {
         static const char *const files[] = {"files", "entry.cfg"};
         _cleanup_(strv_freep) char **names = NULL;
         int r = dir_names(home_fd, &names, reterr);
@@ -69,7 +76,7 @@ static int add_slots(int home_fd, FILE *f, Err **reterr) {
 
                         if (!path)
                                 return err_new(reterr, ENOMEM, "out of memory");
-                        if (str_after(*n, "slot-"))
+                        if (str_after(*n, "slot-") && !in_list(without, str_after(*n, "slot-")))
                                 r = add_text(home_fd, path, f, reterr);
                 }
         return r;
@@ -86,7 +93,7 @@ static int read_texts(int boot_fd, int home_fd, const char *words, char **ret, E
         fprintf(f, "%s\n", str_or(words, ""));
         r = add_entries(boot_fd, f, reterr);
         if (r >= 0)
-                r = add_slots(home_fd, f, reterr);
+                r = add_slots(home_fd, NULL, f, reterr);
         if (fclose(f) != 0 && r >= 0)
                 r = err_new(reterr, ENOMEM, "out of memory");
         if (r < 0)
@@ -220,4 +227,67 @@ int boot_copies_drop(int boot_fd, const char *slot, const char *words, Err **ret
         return r < 0 ? err_add(reterr, r, "take the kernel of slot %s from the boot partition",
                                        slot)
                      : 0;
+}
+
+/* What is said of the slots but @without. */
+static int read_needs(int home_fd, const char *const without[], char **ret, Err **reterr) {
+        char *text = NULL;
+        size_t size = 0;
+        FILE *f = open_memstream(&text, &size);
+        int r;
+
+        if (!f)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = add_slots(home_fd, without, f, reterr);
+        if (fclose(f) != 0 && r >= 0)
+                r = err_new(reterr, ENOMEM, "out of memory");
+        if (r < 0)
+                free(text);
+        else
+                *ret = text;
+        return r;
+}
+
+static uint64_t size_of(int dir_fd, const char *path) {
+        struct stat st;
+
+        return path && fstatat(dir_fd, path, &st, AT_SYMLINK_NOFOLLOW) >= 0 && S_ISREG(st.st_mode)
+                               ? (uint64_t) st.st_blocks * 512
+                               : 0;
+}
+
+/* What an installer wrote for it. */
+static uint64_t held_in_folder(int home_fd, const char *slot) {
+        _cleanup_(freep) char *kernel = str_printf("slot-%s/linux", slot),
+                              *initrd = str_printf("slot-%s/initrd", slot);
+
+        return size_of(home_fd, kernel) + size_of(home_fd, initrd);
+}
+
+int boot_copies_held(int boot_fd, const char *const spare[], const char *const keep[2],
+                uint64_t *ret, Err **reterr) {
+        _cleanup_(freep) char *all = NULL, *others = NULL;
+        _cleanup_(fd_closep) int home_fd = -1, kernels_fd = -1;
+        _cleanup_(strv_freep) char **names = NULL;
+        uint64_t held = 0;
+        int r = home_fd = dir_open_at(boot_fd, BOOT_HOME, reterr);
+
+        if (r >= 0)
+                r = kernels_fd = dir_open_at(boot_fd, KERNELS, reterr);
+        if (r >= 0)
+                r = dir_names(kernels_fd, &names, reterr);
+        if (r >= 0)
+                r = read_needs(home_fd, NULL, &all, reterr);
+        if (r >= 0)
+                r = read_needs(home_fd, spare, &others, reterr);
+        if (r < 0)
+                return r;
+        for (char **n = names; *n; n++)
+                if (strstr(all, *n) && !strstr(others, *n) &&
+                                !(keep && (str_eq(*n, keep[0]) || str_eq(*n, keep[1]))))
+                        held += size_of(kernels_fd, *n);
+        for (const char *const *s = spare; s && *s; s++)
+                held += held_in_folder(home_fd, *s);
+        *ret = held;
+        return 0;
 }

@@ -135,7 +135,8 @@ static int exec_fits(BootBackend *base, int slot_root_fd, Err **reterr) {
         return r >= 0 ? 0 : err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE, "%s", err_text(why));
 }
 
-static int exec_bring(BootBackend *base, const Slot *slot, int root_fd, Err **reterr) {
+static int exec_bring(BootBackend *base, const Slot *slot, int root_fd,
+                const char *const spare[] _unused_, Err **reterr) {
         char path[64];
 
         snprintf(path, sizeof(path), "/proc/self/fd/%i", root_fd);

@@ -135,12 +135,13 @@ static int grub_fits(BootBackend *base _unused_, int slot_root_fd, Err **reterr)
         return boot_files_fit(slot_root_fd, reterr);
 }
 
-static int grub_bring(BootBackend *base, const Slot *slot, int root_fd, Err **reterr) {
+static int grub_bring(BootBackend *base, const Slot *slot, int root_fd, const char *const spare[],
+                Err **reterr) {
         Grub *b = to_grub(base);
 
         return b->world->config->kernel_in_slot
                                ? 0
-                               : boot_copies_bring(b->boot_fd, slot->id, root_fd, reterr);
+                               : boot_copies_bring(b->boot_fd, slot->id, root_fd, spare, reterr);
 }
 
 /* Where GRUB finds kernel and initrd of the slot, as it names them. */

@@ -231,10 +231,11 @@ static int uboot_fits(BootBackend *base _unused_, int slot_root_fd, Err **reterr
         return boot_files_fit(slot_root_fd, reterr);
 }
 
-static int uboot_bring(BootBackend *base, const Slot *slot, int root_fd, Err **reterr) {
+static int uboot_bring(BootBackend *base, const Slot *slot, int root_fd, const char *const spare[],
+                Err **reterr) {
         Uboot *b = to_uboot(base);
 
-        return b->boot_fd < 0 ? 0 : boot_copies_bring(b->boot_fd, slot->id, root_fd, reterr);
+        return b->boot_fd < 0 ? 0 : boot_copies_bring(b->boot_fd, slot->id, root_fd, spare, reterr);
 }
 
 /* BOOT_ORDER with @first and @second in front, without @out. */

@@ -30,22 +30,37 @@ int slot_choose(Job *j, char **ret_id, char **ret_note, Err **reterr) {
                         reterr);
 }
 
+/* Bad slots that nothing protects, the oldest first; ids are borrowed. */
+static const char **find_spare(const Job *j, const Slot *slot) {
+        const char **spare = calloc(j->facts.slots->n + 1, sizeof(*spare));
+        ErrKind kind;
+        size_t n = 0;
+
+        if (spare)
+                slots_foreach (s, j->facts.slots)
+                        if (s->state == SLOT_BAD && !str_eq(s->id, slot->id) &&
+                                        !facts_protects(&j->facts, s, &kind))
+                                spare[n++] = s->id;
+        return spare;
+}
+
+/* Whether it helps to give them up is known before the first of them is. */
 int slot_bring(Job *j, const Slot *slot, int root_fd, Err **reterr) {
         BootBackend *boot = j->m->boot;
+        _cleanup_(freep) const char **spare = boot->ops->bring ? find_spare(j, slot) : NULL;
         _cleanup_(err_freep) Err *why = NULL;
-        ErrKind kind;
-        int r = boot->ops->bring ? boot->ops->bring(boot, slot, root_fd, &why) : 0;
+        int r;
 
-        slots_foreach (s, j->facts.slots) {
-                if (r != -ENOSPC || !boot->ops->forget)
-                        break;
-                if (s->state != SLOT_BAD || str_eq(s->id, slot->id) ||
-                                facts_protects(&j->facts, s, &kind))
-                        continue;
+        if (!boot->ops->bring)
+                return 0;
+        if (!spare)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = boot->ops->bring(boot, slot, root_fd, spare, &why);
+        for (const char **id = spare; r == -EAGAIN && *id && boot->ops->forget; id++) {
                 why = err_free(why);
-                r = boot->ops->forget(boot, s, &why);
+                r = boot->ops->forget(boot, slot_find(j->facts.slots, *id), &why);
                 if (r >= 0)
-                        r = boot->ops->bring(boot, slot, root_fd, &why);
+                        r = boot->ops->bring(boot, slot, root_fd, spare, &why);
         }
         if (r < 0 && reterr)
                 *reterr = MOVE(why);

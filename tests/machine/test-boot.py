@@ -119,6 +119,23 @@ def test_boot_partition_is_full(case):
     case.expect(it, version="3.0", state="trial")
 
 
+def test_a_bad_slot_is_not_given_up_in_vain(case):
+    """Where not even all kernels of bad slots make enough room, they stay, and can be armed again."""
+    it = case.machine(loader="bls")
+    case.to(it, "2.0", change=_kernel(18, "two"))
+    case.abctl(it, "rollback")
+    it.reboot()
+    case.equal(case.slot(it, 2)["state"], "bad")
+    image = case.image(it, "3.0", start="1.0", change=_kernel(70, "three"))
+    seen = _seen(it)
+    case.refused(it, "update", image, error="NoSpace")
+    case.equal(_seen(it), seen)
+    case.abctl(it, "mark", "good", "2")
+    case.abctl(it, "rollback", "2")
+    it.reboot()
+    case.expect(it, booted="2", version="2.0")
+
+
 def test_torn_copy(case):
     """A copy whose content is not what its name says is written anew before its slot is armed."""
     it = case.machine(loader="bls")

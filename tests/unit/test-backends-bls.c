@@ -122,7 +122,7 @@ static int bring_tree(const char *slot, Err **reterr) {
         _cleanup_(fd_closep) int root_fd =
                         openat(dir_fd, "tree", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-        return boot_copies_bring(dir_fd, slot, root_fd, reterr);
+        return boot_copies_bring(dir_fd, slot, root_fd, NULL, reterr);
 }
 
 /* The tree with that kernel comes to slot @slot. */

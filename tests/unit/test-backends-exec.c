@@ -130,7 +130,7 @@ static void verbs(void **state _unused_) {
         assert_calls("<forget><2>\n");
         assert_int_equal(b->ops->follow(b, &slots[1], NULL), 0);
         assert_calls("<follow><2><root=2 rootflags=subvol=x>\n");
-        assert_int_equal(b->ops->bring(b, &slots[1], dir_fd, NULL), 0);
+        assert_int_equal(b->ops->bring(b, &slots[1], dir_fd, NULL, NULL), 0);
         assert_calls(bring);
         assert_true(b->ops->fits(b, dir_fd, &err) < 0);
         assert_story(&err, ERR_WRONG_LAYOUT, "fits of the boot program");

@@ -277,7 +277,7 @@ static void kernels_on_the_boot_partition(void **state _unused_) {
         config.kernel_in_slot = false;
         assert_int_equal(uboot_boot_ops.open(&world, &b, NULL), 0);
         config.kernel_in_slot = true;
-        assert_int_equal(b->ops->bring(b, &slots[1], tree_fd, NULL), 0);
+        assert_int_equal(b->ops->bring(b, &slots[1], tree_fd, NULL, NULL), 0);
         assert_int_equal(b->ops->arm(b, &slots[1], 2, &slots[0], NULL), 0);
         files = get("BOOT_2_FILES");
         initrd = strchr(files, ' ');
