@@ -73,26 +73,35 @@ int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **ret
         return 0;
 }
 
+/* Parts of a version that must be those of its slot. */
+static const char *const of_a_version[] = {"/", "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32",
+                "/lib64", "/libx32", "/lib/modules", "/usr/lib", "/usr/lib/modules"};
+
+int boot_fstab_fit(int root_fd, Err **reterr) {
+        for (size_t i = 0; i < ARRAY_SIZE(of_a_version); i++) {
+                _cleanup_(freep) char *options = NULL, *value = NULL;
+                int r = fstab_options(root_fd, of_a_version[i], &options, reterr);
+
+                if (r < 0)
+                        return r;
+                r = mount_names_subvol(options, &value);
+                if (r < 0)
+                        return err_new(reterr, r, "out of memory");
+                if (r > 0)
+                        return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
+                                        "etc/fstab of the new version mounts %s with %s, which "
+                                        "would defeat the switch; its maker has to take %s out",
+                                        of_a_version[i], options,
+                                        i == 0 ? "subvol= and subvolid=" : "the line");
+        }
+        return 0;
+}
+
 int boot_files_fit(int root_fd, Err **reterr) {
-        _cleanup_(freep) char *kernel = NULL, *initrd = NULL, *options = NULL, *value = NULL;
+        _cleanup_(freep) char *kernel = NULL, *initrd = NULL;
         int r = boot_files_find(root_fd, &kernel, &initrd, reterr);
 
-        if (r >= 0)
-                r = fstab_options(root_fd, "/", &options, reterr);
-        if (r < 0)
-                return r;
-        r = mount_option_get(options, "subvol", &value);
-        if (r >= 0 && !value)
-                r = mount_option_get(options, "subvolid", &value);
-        if (r < 0)
-                return err_new(reterr, r, "out of memory");
-        if (value)
-                return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
-                                "etc/fstab of the new version mounts / with %s, but its boot entry "
-                                "says which subvolume that is; its maker has to take subvol= and "
-                                "subvolid= out",
-                                options);
-        return 0;
+        return r < 0 ? r : boot_fstab_fit(root_fd, reterr);
 }
 
 /* What only one slot can be told. */

@@ -12,8 +12,11 @@ int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **ret
 /* Opens a file of the tree: links inside it are fine, out of it never. Negative errno on failure. */
 int boot_files_open(int root_fd, const char *path);
 
-/* May the tree be booted by an entry that names its subvolume? ERR_WRONG_LAYOUT says why not: no
- * kernel, or an fstab that names another one. */
+/* Does the fstab of the tree leave the root, and what else a version consists of, to the slot?
+ * ERR_WRONG_LAYOUT: it names subvolumes for them. */
+int boot_fstab_fit(int root_fd, Err **reterr);
+
+/* The same, and has the tree a kernel? */
 int boot_files_fit(int root_fd, Err **reterr);
 
 /* The kernel command line of a slot: what names its root, then Cmdline=, else what the running

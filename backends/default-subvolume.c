@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "backends/boot-backend.h"
+#include "backends/boot-files.h"
 #include "backends/boot-record.h"
 #include "backends/kernel.h"
 #include "os/file.h"
@@ -52,15 +53,6 @@ static int ds_open(const World *w, BootBackend **ret, Err **reterr) {
         return 0;
 }
 
-/* "subvol=" in mount options beats the default subvolume. 1 and its text when it is there. */
-static int names_subvol(const char *options, char **ret) {
-        int r = mount_option_get(options, "subvol", ret);
-
-        if (r >= 0 && !*ret)
-                r = mount_option_get(options, "subvolid", ret);
-        return r < 0 ? r : *ret != NULL;
-}
-
 static int find_problem(DefaultSubvolume *d, char **ret, Err **reterr) {
         _cleanup_(freep) char *flags = NULL, *fstab = NULL, *value = NULL;
         int r;
@@ -68,7 +60,7 @@ static int find_problem(DefaultSubvolume *d, char **ret, Err **reterr) {
         r = proc_cmdline_get(d->world->root_fd, "rootflags", &flags, reterr);
         if (r < 0)
                 return r;
-        r = flags ? names_subvol(flags, &value) : 0;
+        r = flags ? mount_names_subvol(flags, &value) : 0;
         if (r > 0)
                 *ret = str_printf("the kernel command line says rootflags=%s, which beats the "
                                   "default subvolume: "
@@ -79,7 +71,7 @@ static int find_problem(DefaultSubvolume *d, char **ret, Err **reterr) {
                 r = fstab_options(d->world->root_fd, "/", &fstab, reterr);
                 if (r < 0)
                         return r;
-                r = names_subvol(fstab, &value);
+                r = mount_names_subvol(fstab, &value);
                 if (r > 0)
                         *ret = str_printf("the line of / in /etc/fstab says %s, which beats the "
                                           "default subvolume: "
@@ -165,7 +157,7 @@ static int check_kernel(DefaultSubvolume *d, int slot_root_fd, Err **reterr) {
 
 static int ds_fits(BootBackend *b, int slot_root_fd, Err **reterr) {
         DefaultSubvolume *d = to_backend(b);
-        _cleanup_(freep) char *problem = NULL, *options = NULL, *value = NULL;
+        _cleanup_(freep) char *problem = NULL;
         int r;
 
         r = find_problem(d, &problem, reterr);
@@ -173,15 +165,7 @@ static int ds_fits(BootBackend *b, int slot_root_fd, Err **reterr) {
                 return r;
         if (problem)
                 return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE, "%s", problem);
-        r = fstab_options(slot_root_fd, "/", &options, reterr);
-        if (r >= 0)
-                r = names_subvol(options, &value);
-        if (r > 0)
-                return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
-                                "etc/fstab of the new version mounts / with %s, which would defeat "
-                                "the switch; "
-                                "its maker has to take subvol= and subvolid= out",
-                                options);
+        r = boot_fstab_fit(slot_root_fd, reterr);
         return r < 0 ? r : check_kernel(d, slot_root_fd, reterr);
 }
 

@@ -57,6 +57,14 @@ int mount_option_get(const char *options, const char *name, char **ret) {
         return 0;
 }
 
+int mount_names_subvol(const char *options, char **ret) {
+        int r = mount_option_get(options, "subvol", ret);
+
+        if (r >= 0 && !*ret)
+                r = mount_option_get(options, "subvolid", ret);
+        return r < 0 ? r : *ret != NULL;
+}
+
 int mount_option_drop(char **options, const char *name) {
         int r = 0;
 

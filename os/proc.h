@@ -15,6 +15,9 @@ int proc_cmdline_get(int root_fd, const char *key, char **ret, Err **reterr);
  * "rw,subvol=@". NULL where absent. */
 int mount_option_get(const char *options, const char *name, char **ret);
 
+/* "subvol=" or "subvolid=", which beat the default subvolume. 1 and its value where one is there. */
+int mount_names_subvol(const char *options, char **ret);
+
 /* Takes every option of that name out of *@options. */
 int mount_option_drop(char **options, const char *name);
 

@@ -114,6 +114,34 @@ static void rescue_words_go(void **state _unused_) {
         assert_string_equal(configured, "root=2 rootflags=subvol=x init=/x");
 }
 
+/* What a version consists of comes with its slot; what belongs to the machine may be anywhere. */
+static void fstab_of_a_version(void **state _unused_) {
+        static const struct {
+                const char *fstab, *part; /* of what is said; NULL: fine */
+        } table[] = {
+                        {"", NULL},
+                        {"LABEL=m / btrfs defaults 0 0\n", NULL},
+                        {"LABEL=m / btrfs subvol=@ 0 0\n", "mounts / with subvol=@"},
+                        {"LABEL=m /usr btrfs subvol=@usr 0 0\n", "mounts /usr with"},
+                        {"LABEL=m /etc btrfs ro,subvolid=9 0 0\n", "mounts /etc"},
+                        {"LABEL=m /usr/lib/modules btrfs subvol=x 0 0\n", "modules"},
+                        {"LABEL=m /home btrfs subvol=@home 0 0\n", NULL},
+                        {"LABEL=m /usr/local btrfs subvol=@l 0 0\n", NULL},
+                        {"LABEL=m /boot ext4 defaults 0 0\n", NULL},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                Err *err = NULL;
+                int r;
+
+                put_file(dir_fd, "etc/fstab", table[i].fstab);
+                r = boot_fstab_fit(dir_fd, &err);
+                assert_int_equal(r < 0, table[i].part != NULL);
+                if (r < 0)
+                        assert_story(&err, ERR_WRONG_LAYOUT, table[i].part);
+        }
+}
+
 static void verbs(void **state _unused_) {
         _cleanup_(boot_backend_closep) BootBackend *b = machine();
         _cleanup_(freep) char *path = str_printf("<fits></proc/self/fd/%i>\n", dir_fd),
@@ -202,6 +230,7 @@ int main(void) {
                         IN_FOLDER(verbs),
                         IN_FOLDER(mount_options_stay),
                         IN_FOLDER(rescue_words_go),
+                        IN_FOLDER(fstab_of_a_version),
                         IN_FOLDER(facts),
                         IN_FOLDER(no_program),
         };
