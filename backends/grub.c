@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* GRUB takes what its environment on the boot partition says, counts there, and goes back: by the
- * script grub/09_abupdate, a part of grub.cfg. Each slot has an entry of the menu in a file of its own,
+ * script grub/01_abupdate, a part of grub.cfg. Each slot has an entry of the menu in a file of its own,
  * so grub.cfg stays as it is.
  *
  * The commit is one sector of the copy of the environment that does not hold. A torn one does not
@@ -86,7 +86,7 @@ static int find_problem(Grub *b, char **ret, Err **reterr) {
                 if (strstr(text, "abupdate_next"))
                         return 0;
                 *ret = strdup("grub.cfg knows nothing of the slots: make it anew with update-grub "
-                              "or grub-mkconfig, which take in /etc/grub.d/09_abupdate");
+                              "or grub-mkconfig, which take in /etc/grub.d/01_abupdate");
                 return *ret ? 0 : err_new(reterr, ENOMEM, "out of memory");
         }
         return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* backends/grub.h - what abupdated and GRUB tell each other, in the folder abupdate of the boot
  * partition: the environment, and an entry of the menu for each slot. The other side of both is
- * grub/09_abupdate. What is done with them is in grub.c. */
+ * grub/01_abupdate. What is done with them is in grub.c. */
 #pragma once
 
 #include "base/err.h"

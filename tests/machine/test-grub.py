@@ -52,6 +52,21 @@ def test_menu_of_grub(case):
     case.expect(it, booted="1", version="1.0")
 
 
+def test_kernel_that_is_gone(case):
+    """A kernel that cannot be loaded leads to the fallback, whatever else is in the menu."""
+    case.grub()
+    it = case.machine(loader="grub")
+    case.update(it, "2.0", change="for f in usr/lib/modules/*/vmlinuz; do echo two >$f; done")
+    case.equal(it.next_slot(), "2")
+
+    def remove(folder):
+        entry = _read(f"{folder}/abupdate/slot-2/entry.cfg").decode()
+        os.unlink(folder + re.search(r"^ *linux '(.*?)'", entry, re.M)[1])
+    it.in_boot(remove)
+    it.run("sync", "-f", f"{it.root}/efi")
+    case.equal(it.next_slot(), "1")
+
+
 def test_kernel_in_the_slot(case):
     """KernelFrom=slot: GRUB reads the kernel out of the snapshot, also after a commit in place."""
     case.grub()

@@ -13,7 +13,7 @@ import time
 
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SCRIPT = os.path.join(HERE, "..", "..", "..", "grub", "09_abupdate")
+SCRIPT = os.path.join(HERE, "..", "..", "..", "grub", "01_abupdate")
 LIMIT = 60
 # An emulator boots nothing: what the entry would load is said instead.
 HEAD = """\
@@ -30,7 +30,7 @@ function initrd {
         true
 }
 """
-TAIL = """
+OTHER = """
 menuentry other --id other {
         echo "<linux>other</linux>"
         exit
@@ -70,6 +70,13 @@ def script(uuid):
                                     ABUPDATE_BOOT=f"{folder}/boot")).decode()
 
 
+def _configuration(uuid):
+    """What grub-mkconfig makes: the parts in the order of their names, other systems among them."""
+    parts = {"00_header": HEAD, os.path.basename(SCRIPT): script(uuid), "05_other": OTHER,
+             "30_os-prober": OTHER}
+    return "".join(parts[name] for name in sorted(parts))
+
+
 def uuid_of(boot):
     """The id of the file system on a device or image."""
     return run("blkid", "-p", "-o", "value", "-s", "UUID", boot).decode().strip()
@@ -103,7 +110,7 @@ def choose(boot, others, work):
     beside it; @work is a folder for its configuration."""
     os.makedirs(work, exist_ok=True)
     with open(f"{work}/grub.cfg", "w", encoding="ascii") as file:
-        file.write(HEAD + script(uuid_of(boot)) + TAIL)
+        file.write(_configuration(uuid_of(boot)))
     run("grub-script-check", f"{work}/grub.cfg")
     with open(f"{work}/device.map", "w", encoding="ascii") as file:
         for number, path in enumerate([boot, *others]):
