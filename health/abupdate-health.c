@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "health/checks.h"
 #include "health/trial.h"
+#include "health/units.h"
 #include "os/config.h"
 #include "os/file.h"
 #include "os/process.h"
@@ -111,13 +112,15 @@ static bool is_counted(const Health *h, const Trial *t) {
 /* The boot did not complete. Another try where there is one and somebody counts, else back. */
 static int verb_failed(Health *h, Err **reterr) {
         _cleanup_(freep) char *reason = checks_failure(h->root_fd);
-        const char *why = str_or(reason, "the boot did not complete: a unit that "
-                                         "boot-complete.target requires has failed");
+        const char *why;
         Trial trial = {0};
         int r = open_trial(h, &trial, reterr);
 
         if (r <= 0)
                 return r;
+        if (!reason)
+                reason = units_failure();
+        why = str_or(reason, "the boot did not complete");
         if (trial.tries_left > 0 && is_counted(h, &trial)) {
                 log_error("%s; %i tries left, rebooting", why, trial.tries_left);
                 return reboot_now(reterr);

@@ -32,6 +32,8 @@ SYSTEMCTL = """#!/bin/sh
 echo "systemctl $*" >>"$CALLS"
 case "$*" in
 *is-active*) test -n "$COMPLETE" ;;
+*list-units*) printf "$FAILED" ;;
+*show*) echo "sysinit.target web.service abupdate-health-check.service" ;;
 esac
 """
 REBOOT = "systemctl --no-block reboot"
@@ -267,6 +269,20 @@ def test_failed_armed_with_another_number(root):
     root.reboot()
     root.trial(3, tries=-1)
     same(len(marked(root.run("failed")[1])), 1)
+
+
+def test_failed_units(root):
+    """the unit that failed is named: one that the target requires, else whatever has failed"""
+    line = " loaded failed failed What it does\\n"
+    for failed, reason in (
+            (f"db.service{line}web.service{line}eb.service{line}", "web.service failed"),
+            (f"db.service{line}", "a unit that boot-complete.target requires has failed; "
+                                  "failed units: db.service"),
+            ("", "a unit that boot-complete.target requires has failed")):
+        root.reboot()
+        root.trial(0)
+        same(marked(root.run("failed", FAILED=failed)[1]),
+             [f"abctl --quiet mark bad --reason=the boot did not complete: {reason}"])
 
 
 def test_failed_no_trial(root):
