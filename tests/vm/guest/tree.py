@@ -15,7 +15,7 @@ PACKAGES = """
     systemd systemd-sysv libpam-systemd dbus udev kmod btrfs-progs zstd cpio busybox-static
     linux-image-cloud-amd64 initramfs-tools dracut-core
     libjson-c5 libeconf0 libbtrfsutil1 libblkid1 libmount1 libsmartcols1 libzstd1 liblzma5 zlib1g
-    libssl3 libcurl4 libseccomp2 libcap2 libisal2 grub-common polkitd
+    libssl3 libcurl4 libseccomp2 libcap2 libisal2 grub-common polkitd systemd-boot
 """.split()
 # What a guest may have besides, by the name of the option.
 WITH = {"multipath": ["multipath-tools", "multipath-tools-boot"]}
