@@ -7,6 +7,14 @@ import sys
 from guest import flows
 from guest.runner import main, rows
 
+
+def from_slot(case):
+    """GRUB reads kernel and initrd from the snapshots: update, blessed, rolled back; nothing is copied."""
+    flows.there_and_back(case)
+    case.do("grep 'BOOT_IMAGE=[^ ]*/@abupdate/slots/1/root/boot/vmlinuz' /proc/cmdline")
+    case.do("test ! -e /efi/abupdate/kernels")
+
+
 FLOWS = {"update": flows.there_and_back, "sick": flows.sick, "panic": flows.panic}
 INITRD = {"late": flows.late, "power-cuts": flows.power_cuts}
 LOADER = {"lost": flows.lost}
@@ -15,6 +23,8 @@ CASES = {
     **rows("", *DEFAULT, {**FLOWS, **INITRD}),
     **rows("dracut-", *DEFAULT, {n: FLOWS[n] for n in ("update", "panic")}, initrd="dracut"),
     **rows("grub-", "snapshot", "grub", {**FLOWS, **LOADER}),
+    **rows("grub-slot-", "snapshot", "grub", {"update": from_slot},
+           options=("kernel-from-slot",)),
     **rows("sd-boot-", "snapshot", "bls", {**FLOWS, **LOADER}),
 }
 

@@ -95,6 +95,8 @@ def _empty(path):
 
 def _configuration(backend, boot, options):
     text = CONFIGURATION.format(backend=backend, boot=boot)
+    if "kernel-from-slot" in options:
+        text += "KernelFrom=slot\n"
     if backend != "seed":
         return text
     return text + SEED.format(b="dm-uuid-mpath-0QEMU_QEMU_HARDDISK_b" if "multipath" in options else "virtio-b")

@@ -17,8 +17,8 @@ PACKAGES = """
     libjson-c5 libeconf0 libbtrfsutil1 libblkid1 libmount1 libsmartcols1 libzstd1 liblzma5 zlib1g
     libssl3 libcurl4 libseccomp2 libcap2 libisal2 grub-common polkitd systemd-boot
 """.split()
-# What a guest may have besides, by the name of the option.
-WITH = {"multipath": ["multipath-tools", "multipath-tools-boot"]}
+# What a guest may have besides, by the name of the option: packages.
+WITH = {"multipath": ["multipath-tools", "multipath-tools-boot"], "kernel-from-slot": []}
 LEFT_OUT = ("doc", "man", "locale", "info", "bug", "lintian", "i18n")
 # What takes time at boot and means nothing to a guest without network, clock and people.
 MASKED = """
