@@ -3,16 +3,26 @@
 #include "backends/seed.h"
 #include "os/file.h"
 
-/* What Btrfs takes for itself on a fresh sprout: metadata and system chunks, and the chunk that data
- * is on its way in. */
-#define SLACK (UINT64_C(512) << 20)
+#define MIB UINT64_C(1048576)
+#define GIB (1024 * MIB)
+
+/* What Btrfs takes for itself, as it gives out space: in chunks of a tenth of the device, of at most 1 GiB for data and 256 MiB
+ * for metadata (1 GiB above 50 GiB), and metadata and system chunks twice. The last chunk of data is never full, and while
+ * metadata moves there is a second chunk of it. */
+uint64_t seed_slack(uint64_t size) {
+        uint64_t tenth = size / 10, meta = size > 50 * GIB ? GIB : 256 * MIB;
+
+        if (meta > tenth)
+                meta = tenth;
+        return 2 * 32 * MIB + 2 * 2 * meta + (tenth < GIB ? tenth : GIB);
+}
 
 int seed_bytes_used(Seed *s, uint64_t *ret, Err **reterr) {
         FsSpace space;
         int r = fs_space(s->layout.top_fd, &space, reterr);
 
         if (r >= 0)
-                *ret = space.data_used * space.data_copies + space.metadata_used * 2 + SLACK;
+                *ret = space.data_used * space.data_copies + space.metadata_used * 2;
         return r;
 }
 
@@ -31,9 +41,9 @@ static int only_slots(const Seed *s, Err **reterr) {
 
 /* Of the device @d, what is not there for a version that shares nothing with the one that runs. */
 static uint64_t taken(const DeviceFacts *d, const DeviceList *l, uint64_t used, bool alone) {
-        uint64_t least = d == l->sprout ? d->used : SLACK;
+        uint64_t slack = seed_slack(d->block.size), least = d == l->sprout ? d->used : slack;
 
-        used -= d == l->sprout ? SLACK : 0;
+        used += d == l->sprout ? 0 : slack;
         return alone && least < used ? least : used;
 }
 

@@ -9,22 +9,20 @@
 
 #define MIN_SIZE (UINT64_C(1) << 30)
 
-static int least_size(Seed *s, uint64_t *ret, Err **reterr) {
-        uint64_t need = 0;
-        int r = seed_bytes_used(s, &need, reterr);
+static uint64_t least_size(uint64_t used, uint64_t size) {
+        uint64_t need = used + seed_slack(size);
 
-        if (r >= 0)
-                *ret = need < MIN_SIZE ? MIN_SIZE : need;
-        return r;
+        return need < MIN_SIZE ? MIN_SIZE : need;
 }
 
 static int check_size(Seed *s, const DeviceFacts *d, Err **reterr) {
         uint64_t need = 0;
         char text[2][16];
-        int r = least_size(s, &need, reterr);
+        int r = seed_bytes_used(s, &need, reterr);
 
         if (r < 0)
                 return r;
+        need = least_size(need, d->block.size);
         if (d->block.size < need)
                 return err_kind(reterr, ERR_BAD_DEVICE, ENOSPC,
                                 "device %s (%s) has %s, and %s are needed: what the running system "
@@ -84,10 +82,10 @@ static int check_spare(Seed *s, const DeviceFacts *d, Err **reterr) {
 
 /* The less it is missed, the better it suits. What cannot be used comes last: it is taken only to say
  * why not. */
-static int rank(const DeviceFacts *d, const Slot *slot, uint64_t least) {
+static int rank(const DeviceFacts *d, const Slot *slot, uint64_t used) {
         if (d->kind == DEVICE_MISSING || d->kind == DEVICE_FOREIGN)
                 return 9;
-        if (d->block.busy || d->block.size < least)
+        if (d->block.busy || d->block.size < least_size(used, d->block.size))
                 return 8;
         switch (slot->state) {
         case SLOT_EMPTY: return 0;
@@ -109,8 +107,8 @@ static int pick(Seed *s, const DeviceList *l, const SlotList *slots, const char 
                 const DeviceFacts **ret, Err **reterr) {
         const DeviceFacts *best = NULL;
         const Slot *best_slot = NULL;
-        uint64_t least = 0;
-        int r = least_size(s, &least, reterr);
+        uint64_t used = 0;
+        int r = seed_bytes_used(s, &used, reterr);
 
         if (r < 0)
                 return r;
@@ -121,7 +119,7 @@ static int pick(Seed *s, const DeviceList *l, const SlotList *slots, const char 
                 if (!slot || slot->booted || slot->pinned || str_eq(d->config->id, next) ||
                                 (d->here && d != l->sprout) || depended_on(slots, slot->id))
                         continue;
-                r = best ? rank(d, slot, least) - rank(best, best_slot, least) : -1;
+                r = best ? rank(d, slot, used) - rank(best, best_slot, used) : -1;
                 if (r < 0 || (r == 0 && slot->blessed < best_slot->blessed)) {
                         best = d;
                         best_slot = slot;

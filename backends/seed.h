@@ -99,7 +99,8 @@ int seed_space(SlotBackend *b, bool alone, FsSpace *ret, char **ret_exclusive, E
 /* ERR_NOT_SUPPORTED where the running kernel has a hazard that is refused. */
 int seed_check_kernel(Seed *s, Err **reterr);
 
-/* Bytes that a device must have to hold what the running file system uses, all by itself. */
+/* Bytes that the running file system uses, and what a device of @size must have besides to take them all by a merge. */
+uint64_t seed_slack(uint64_t size);
 int seed_bytes_used(Seed *s, uint64_t *ret, Err **reterr);
 
 /* How far a merge is, in bytes. */

@@ -159,7 +159,7 @@ class Chunks:
     """A merge of several chunks, and what is left of them on the old device."""
 
     def __init__(self, case):
-        self.case, self.it = case, case.pair(boot=False, size=3 << 30)
+        self.case, self.it = case, case.pair(boot=False, size=3712 << 20)
         devices.fill(self.it, "a", 1600)
         self.content = self.it.on_disk(content)
         self.seed = self.it.part_hash("a")

@@ -172,7 +172,7 @@ def test_spare_too_small_for_what_runs(case):
         case.equal((it.part_hash("a"), it.part_hash("b"), it.entries()), before)
         return told.err
 
-    devices.fill(it, "a", 800)
+    devices.fill(it, "a", 480)
     it.boot()
     for order in (("update", "--dry-run", image), ("update", image)):
         case.check("bytes (" in refused("NoSpace", *order), "no word of how much is short")
