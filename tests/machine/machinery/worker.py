@@ -13,9 +13,9 @@ import sys
 def order(program, root, what, image=None, wrap=(), on_packet=None, hang_up=None):
     """Start a worker on the machine at @root, give it @what, wait for its end.
 
-    @on_packet: called with every packet as it comes. @hang_up: the link is closed when that phase begins. Returns {"result": its last words or None,
-    "world": the machine as it left it or None, "phases": the phases it went through, "status": its
-    exit status as waitpid() gives it}.
+    @on_packet: called with every packet as it comes. @hang_up: the link is closed when that phase begins.
+    Returns {"result": its last words or None, "world": the machine as it left it or None, "phases": the
+    phases it went through, "status": its exit status as waitpid() gives it}.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     high = [fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 20)]
