@@ -49,7 +49,8 @@ static int step_condemn(Job *j, void *context, Err **reterr) {
         Slot *left = slot_find(j->facts.slots, s->left);
         int r;
 
-        if (!left)
+        /* a version whose disk is gone is not to blame, and has no record to say so */
+        if (!left || !slot_holds_version(left))
                 return 0;
         r = slot_condemn(j->m, left, s->reason, reterr);
         return r < 0 ? r : job_refresh(j, reterr);

@@ -258,5 +258,25 @@ def test_entry_without_its_seed(case):
     case.runs(it, "3.0", "b")
 
 
+def test_dead_sprout(case):
+    """The disk of a good version dies before its merge: the seed, chosen at the menu, is made next."""
+    it = case.pair()
+    case.to(it, "2.0")
+    it.shutdown()
+    start, _ = disk.regions(it.spec)["b"]
+    with open(f"{it.folder}/disk.img", "r+b") as file:
+        for copy in (64 << 10, 64 << 20):
+            file.seek(start + copy)
+            file.write(bytes(4096))
+    entry = "loader/entries/abupdate-b.conf"
+    it.in_boot(lambda folder: os.rename(f"{folder}/{entry}", f"{folder}/hidden"))
+    it.boot()
+    it.in_boot(lambda folder: os.rename(f"{folder}/hidden", f"{folder}/{entry}"))
+    case.abctl(it, "rollback")
+    case.equal(it.next_slot(), "a")
+    it.reboot()
+    case.expect(it, booted="a", version="1.0", next="a")
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
