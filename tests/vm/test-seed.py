@@ -70,6 +70,17 @@ def late(case):
     case.equal(case.guest.boots, 2)
 
 
+def slow(case):
+    """A root that appears when the initrd is looking for it already: what has to be done before the mount is done."""
+    case.guest.late = ["a"]
+    case.guest.start()
+    case.wait_for("Btrfs loaded")
+    time.sleep(30)
+    case.guest.plug("a")
+    case.up("1.0")
+    case.do("! dmesg | grep 'abupdate-initrd: .*No such file'")
+
+
 def in_place(case):
     """The running system is changed by hand: what was committed boots, what was not does not."""
     case.up("1.0")
@@ -131,7 +142,7 @@ CASES = {
     **rows("grub-", "seed", "grub", FLOWS),
     **rows("sd-boot-", "seed", "bls", {"multipath": multipath, "multipath-lost": lost_map},
            options=("multipath",)),
-    **rows("dracut-", "seed", "bls", {"ping-pong": ping_pong, "late": late}, initrd="dracut"),
+    **rows("dracut-", "seed", "bls", {"ping-pong": ping_pong, "late": late, "slow": slow}, initrd="dracut"),
 }
 
 if __name__ == "__main__":
