@@ -15,6 +15,7 @@ LICENSE = "SPDX-License-Identifier: LGPL-2.1-or-later"
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
 TEXT = {".c", ".h", ".py", ".sh", ".build", ".txt", ".xml", ".conf", ".policy", ".in", ".md", ""}
 CODE = {".c", ".h", ".py", ".sh", ".build"}
+BYTES = "tests/fuzz/corpus/"
 
 
 def tracked(top):
@@ -27,7 +28,8 @@ def tracked(top):
     else:
         names = [str(p.relative_to(top)) for p in top.rglob("*")
                  if not any(part.startswith((".git", "build")) for part in p.parts)]
-    return sorted(top / n for n in names if (top / n).is_file() and not (top / n).is_symlink())
+    return sorted(top / n for n in names if (top / n).is_file() and not (top / n).is_symlink()
+                  and not n.startswith(BYTES))
 
 
 def check_text(path, name):

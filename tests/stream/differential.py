@@ -237,7 +237,8 @@ def main():
     finally:  # also where somebody ends it
         for name, n in sorted(stats.items()):
             print(f"{n:9} {name}")
-        print(f"{stats['pairs']} pairs from seed {args.seed} in {time.monotonic() - start:.0f} s, {len(failures)} failures", flush=True)
+        print(f"{stats['pairs']} pairs from seed {args.seed} in {time.monotonic() - start:.0f} s, "
+              f"{len(failures)} failures", flush=True)
 
 
 def one_by_one(args, stats, failures, start):
