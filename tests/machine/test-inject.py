@@ -10,11 +10,13 @@ import sys
 
 from machinery import harness
 
-ERRORS = {"ENOSPC": {"NoSpace"}, "EDQUOT": {"QuotaExceeded"}, "EIO": {"Failed", "VerifyFailed"}, "ENOMEM": {"NoMemory"}, "EINTR": {"Failed"}}
-CALLS = ("mkdirat", "symlinkat", "fchmodat", "fchown", "pwritev", "utimensat", "renameat", "openat2", "linkat", "fsetxattr", "syncfs")
+ERRORS = {"ENOSPC": {"NoSpace"}, "EDQUOT": {"QuotaExceeded"}, "EIO": {"Failed", "VerifyFailed"},
+          "ENOMEM": {"NoMemory"}, "EINTR": {"Failed"}}
+CALLS = ("mkdirat", "symlinkat", "fchmodat", "fchown", "pwritev", "utimensat", "renameat", "openat2", "linkat",
+         "fsetxattr", "syncfs")
 EACH = 2  # places of each call
-CHANGE = ("mkdir usr/a usr/b; for i in $(seq 30); do echo $i >usr/a/$i; ln usr/a/$i usr/b/$i; ln -s x usr/a/l$i; mkdir usr/b/d$i; "
-          "chown 1:2 usr/a/$i; touch -d 2001-02-03 usr/a/$i; chmod 4755 usr/a/$i; done; "
+CHANGE = ("mkdir usr/a usr/b; for i in $(seq 30); do echo $i >usr/a/$i; ln usr/a/$i usr/b/$i; "
+          "ln -s x usr/a/l$i; mkdir usr/b/d$i; chown 1:2 usr/a/$i; touch -d 2001-02-03 usr/a/$i; chmod 4755 usr/a/$i; done; "
           "python3 -c 'import os; [os.setxattr(f\"usr/a/{i}\", \"user.a\", b\"b\") for i in range(1, 31)]'")
 
 
@@ -34,7 +36,8 @@ def places(case, rng):
                     first = dict(counts)
     for call in CALLS:
         case.check(counts.get(call, 0) > first.get(call, 0), f"the worker never calls {call}", counts)
-        for when in sorted(rng.sample(range(first.get(call, 0) + 1, counts[call] + 1), min(EACH, counts[call] - first.get(call, 0)))):
+        after = range(first.get(call, 0) + 1, counts[call] + 1)
+        for when in sorted(rng.sample(after, min(EACH, len(after)))):
             yield call, rng.choice(sorted(ERRORS)), when
 
 
