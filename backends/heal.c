@@ -148,3 +148,12 @@ int sprout_heal(const char *device, dev_t running_on, char **ret_text, Err **ret
                 r = put_back(device, seed, &then, running_on != 0, ret_text, reterr);
         return r < 0 ? err_add(reterr, r, "sprout %s", device) : 1;
 }
+
+bool sprout_fits(const char *device, const BtrfsSuper *seed) {
+        SuperCopies kept;
+        BtrfsSuper then;
+
+        return super_stash_read(device, &kept, NULL) < 0 ||
+               super_parse(kept.blocks[0], &then, NULL) < 0 ||
+               may_go_back(seed, &then, /* running= */ false);
+}

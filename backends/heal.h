@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "os/btrfs-super.h"
 
 /* @device: what the root is mounted from, or going to be. @running_on: the seed that the kernel reads
  * below it where it is mounted, else 0. Returns 1 where it is a sprout, 0 where it is not.
@@ -17,3 +18,7 @@
  * which has left the old trees whole; more is left to the next boot (-EUCLEAN). What a power cut
  * leaves is told at write_back(). */
 int sprout_heal(const char *device, dev_t running_on, char **ret_text, Err **reterr);
+
+/* Can the sprout on @device still be mounted where its seed is as @seed says, or perhaps be made to by the above, before
+ * it is mounted? True also where the sprout does not tell what its seed was like. Changes nothing. */
+bool sprout_fits(const char *device, const BtrfsSuper *seed);

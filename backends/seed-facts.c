@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From devices to slots. */
+#include "backends/heal.h"
 #include "backends/seed.h"
 #include "os/file.h"
 
@@ -66,7 +67,8 @@ static int recorded_slot(const DeviceList *l, DeviceFacts *d, Slot *ret) {
 
         *ret = d->record;
         d->record = (Slot){0};
-        if (!ret->depends || (below && below->kind == DEVICE_SEALED))
+        if (!ret->depends || (below && below->kind == DEVICE_SEALED &&
+                                             sprout_fits(d->block.path, &below->super)))
                 return 0;
         ret->state = SLOT_INCOMPLETE;
         free(ret->reason);

@@ -128,5 +128,22 @@ def test_seed_that_was_used(case):
     case.equal(it.part_hash("a"), used)
 
 
+def test_seed_that_was_used_and_sealed_again(case):
+    """A sprout of what a device was before is no complete version, though the device is sealed; an update takes it."""
+    it = case.pair(size=1280 << 20)
+    case.update(it, "2.0", "--no-arm", base="1.0", change=CHANGE)
+    it.shutdown()
+    devices.on_device(it, "a", "sh", "-ec", "btrfstune -f -S 0 $0; m=$(mktemp -d); for n in 1 2 3; do "
+                      "mount -o subvolid=5 $0 $m; date >$m/used.$n; umount $m; done; rmdir $m; btrfstune -S 1 $0")
+    it.boot()
+    case.runs(it, "1.0", "a")
+    case.equal((case.slot(it, "b")["state"], case.device_kind(it, "b")), ("incomplete", "sprout"))
+    case.check("is not on device a any more" in case.abctl(it, "check", code=harness.ANY).out)
+    case.refused(it, "rollback", "b", error=harness.ANY_ERROR, code=harness.ANY)
+    case.update(it, "3.0", base="1.0", change=CHANGE)
+    it.reboot()
+    case.runs(it, "3.0", "b")
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
