@@ -2,7 +2,6 @@
 /* Away from the seed: old subvolumes first, so that only what is needed is copied, then the kernel moves chunk by chunk, and
  * the device goes out of the file system. Nothing is ever written to it: it stays the bootable version that it was. */
 #include <fcntl.h>
-#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "backends/seed.h"
@@ -24,22 +23,17 @@ typedef struct Merge {
         WorkWish wish;
 } Merge;
 
-/* What was read from the device since it is there, the third number of its line: between two chunks
- * the only sign of life. */
-static uint64_t bytes_read(const Merge *g) {
-        _cleanup_(freep) char *path = NULL, *text = NULL;
-        uint64_t sectors = 0;
-        char *save = NULL;
+/* What the kernel has read for this process, which is for the removal: between two chunks the only sign of
+ * life. What the running system reads from the same device is not in it. */
+static uint64_t bytes_read(void) {
+        static const char key[] = "\nread_bytes: ";
+        _cleanup_(freep) char *text = NULL;
+        const char *value;
 
-        path = str_printf("/sys/dev/block/%u:%u/stat", major(g->device->number),
-                        minor(g->device->number));
-        if (!path || file_read_at(AT_FDCWD, path, 1024, &text, NULL, NULL) < 0)
+        if (file_read_at(AT_FDCWD, "/proc/self/io", 4096, &text, NULL, NULL) < 0)
                 return 0;
-        for (const char *w = strtok_r(text, " \n", &save), *n = "123"; w && *n;
-                        w = strtok_r(NULL, " \n", &save), n++)
-                if (*n == '3' && parse_u64(w, &sectors) < 0)
-                        return 0;
-        return sectors * 512;
+        value = strstr(text, key);
+        return value ? strtoull(value + strlen(key), NULL, 10) : 0;
 }
 
 /* Bytes by chunks that are still on it. */
@@ -81,7 +75,7 @@ static WorkWish tell(Merge *g) {
 
         (void) left_on(g, &left, NULL);
         return g->args->progress(g->args->userdata,
-                        seed_merge_done(&g->progress, left, bytes_read(g)), g->progress.total);
+                        seed_merge_done(&g->progress, left, bytes_read()), g->progress.total);
 }
 
 /* A data chunk has a tenth of the device at most, and no more than 1 GiB. */
@@ -91,7 +85,7 @@ static void begin(Merge *g, uint64_t total) {
         g->progress = (MergeProgress){
                         .total = total,
                         .left = total,
-                        .from = bytes_read(g),
+                        .from = bytes_read(),
                         .chunk = tenth < CHUNK_MAX ? tenth : CHUNK_MAX,
         };
         g->wish = g->args->progress(g->args->userdata, 0, total);

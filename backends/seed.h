@@ -107,13 +107,13 @@ int seed_bytes_used(Seed *s, uint64_t *ret, Err **reterr);
 typedef struct MergeProgress {
         uint64_t total; /* by chunks on the device that goes out */
         uint64_t left;  /* the same, as it was last seen */
-        uint64_t from;  /* what had been read from the device then */
+        uint64_t from;  /* what had been read then */
         uint64_t chunk; /* the largest that there can be */
         uint64_t told;
 } MergeProgress;
 
-/* Chunks count when they are gone, and then whole; in between what was read of the next one does. The
- * running system reads from the same device: so that is a chunk at most. Never falls. */
+/* Chunks count when they are gone, and then whole; in between what was read of the next one does,
+ * a chunk at most: metadata and what a stopped removal has read are read again. Never falls. */
 uint64_t seed_merge_done(MergeProgress *p, uint64_t left, uint64_t read);
 
 /* Opens the layout of the file system that / is on, as it is now. */

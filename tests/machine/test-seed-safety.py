@@ -2,14 +2,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Versions that are devices: what fits, whose a device is, what a person may ask for."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 
 from machinery import disk, harness, kernel
 
 CHANGE = "echo $VERSION >etc/motd; cp usr/bin/hello usr/bin/hello.$VERSION"
 BIG = "echo $VERSION >etc/motd; head -c 400000000 /dev/urandom >usr/big"
+
+# Every turn of a merge begins late enough for somebody to come in between.
+SLOWLY = ("strace -f -qq -o /dev/null -e trace=ioprio_set "
+          "-e inject=ioprio_set:delay_enter=3000000")
 
 
 def test_full_image_on_a_small_device(case):
@@ -174,6 +180,37 @@ def test_spare_that_is_free(case):
     case.expect(it, state="staged", next="c")
     os.close(held)
 
+
+def test_reads_of_others(case):
+    """What somebody else reads from the old device is no progress of the merge."""
+    it = case.pair(size=1280 << 20)
+    case.to(it, "2.0", base="1.0", change=CHANGE)
+    it.reboot(wrap=SLOWLY)
+    done = []
+    with it.popen("abctl", "merge", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as merge:
+        case.wait("the merge to begin", lambda: case.phase(it) == "merge")
+        case.abctl(it, "pause")
+        for read in (["true"], ["dd", f"if={device(it, 'a')}", "of=/dev/null", "bs=1M",
+                                "iflag=direct"]):
+            it.run(*read)
+            time.sleep(1)
+            done.append(case.jobs(it)[0]["bytes-done"])
+        case.abctl(it, "resume")
+        merge.wait(60)
+    case.check(done[1] - done[0] < 1 << 20, done)
+
+
+def test_tells_what_is_read(case):
+    """A merge of few chunks tells more than a number for each, and the numbers never fall."""
+    it = case.pair(size=1280 << 20)
+    case.merged(it, "2.0", change=f"{CHANGE}; head -c 300M /dev/urandom >usr/big")
+    it.reboot()
+    case.to(it, "3.0", base="2.0", change=CHANGE)
+    told = case.abctl(it, "merge", "--progress=json").out.splitlines()
+    done = [line["bytes-done"] for line in map(json.loads, told) if line.get("bytes-total")]
+    case.equal(done, sorted(done))
+    case.check(len(set(done)) > 5, told)
+    return f"{len(set(done))} numbers"
 
 
 if __name__ == "__main__":
