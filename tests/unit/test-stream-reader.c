@@ -199,6 +199,61 @@ static void an_error_of_the_source_comes_through(void **state _unused_) {
         build_done(&b);
 }
 
+/* The number of commands from byte @to on, where the blocks begin at byte @from. */
+static int read_rest(const Build *b, size_t step, size_t from, size_t to, Err **reterr) {
+        RawCommand raw;
+        Reader reader;
+        int r, n = 0;
+        Feed feed;
+
+        feed_init(&feed, b->data + from, b->size - from, step);
+        reader_init(&reader, feed_next, &feed);
+        r = reader_skip(&reader, from, to, 2, reterr);
+        while (r >= 0 && (r = reader_next(&reader, &raw, reterr)) > 0) {
+                assert_int_equal(raw.version, 2);
+                assert_true(n > 0 || raw.offset == to);
+                n++;
+        }
+        reader_done(&reader);
+        feed_done(&feed);
+        return r < 0 ? r : n;
+}
+
+static void reading_may_begin_at_any_command(void **state _unused_) {
+        Build b = good(2);
+        size_t at = 17;
+
+        for (int left = 5; left > 0; left--) {
+                for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+                        assert_int_equal(read_rest(&b, steps[i], 0, at, NULL), left);
+                        assert_int_equal(read_rest(&b, steps[i], at - 1, at, NULL), left);
+                        assert_int_equal(read_rest(&b, steps[i], at, at, NULL), left);
+                }
+                at += 10u + b.data[at] + 256u * b.data[at + 1];
+        }
+        build_done(&b);
+}
+
+static int stalled(void *userdata _unused_, Block **ret _unused_, Err **reterr) {
+        return err_kind(reterr, ERR_STALLED, -ETIMEDOUT, "the image has stalled");
+}
+
+static void what_is_skipped_must_be_there(void **state _unused_) {
+        Build b = good(2);
+        Reader reader;
+        Err *e = NULL;
+
+        for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+                assert_true(read_rest(&b, steps[i], 0, b.size + 1, &e) < 0);
+                assert_story(&e, ERR_TRUNCATED, "");
+        }
+        reader_init(&reader, stalled, NULL);
+        assert_int_equal(reader_skip(&reader, 0, 1, 2, &e), -ETIMEDOUT);
+        assert_story(&e, ERR_STALLED, "has stalled");
+        reader_done(&reader);
+        build_done(&b);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         CASE(commands_come_whole_whatever_the_blocks),
@@ -208,6 +263,8 @@ int main(void) {
                         CASE(what_is_no_stream_is_refused),
                         CASE(lengths_are_bounded),
                         CASE(an_error_of_the_source_comes_through),
+                        CASE(reading_may_begin_at_any_command),
+                        CASE(what_is_skipped_must_be_there),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
