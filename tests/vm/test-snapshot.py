@@ -25,6 +25,7 @@ CASES = {
     **rows("grub-", "snapshot", "grub", {**FLOWS, **LOADER}),
     **rows("grub-slot-", "snapshot", "grub", {"update": from_slot},
            options=("kernel-from-slot",)),
+    **rows("dracut-grub-", "snapshot", "grub", LOADER, initrd="dracut"),
     **rows("sd-boot-", "snapshot", "bls", {**FLOWS, **LOADER}),
 }
 

@@ -2,6 +2,7 @@
 """What is shown on every kind of guest: its case.up("1.0") is version 1.0 as an installer leaves it."""
 
 import random
+import re
 
 from . import cuts
 
@@ -43,11 +44,16 @@ def panic(case):
 
 
 def lost(case):
-    """A version whose initrd does not find the root: the loader goes back."""
+    """A version whose initrd does not find the root: it gives up by itself, and the loader goes back."""
     case.up("1.0")
     case.update("3.3")
     case.reboot()
+    start = len(case.guest.tail(1 << 30))
     case.equal(case.up("1.0", boots=3), 3)
+    said = case.guest.tail(1 << 30)[start:]
+    case.equal(said.count("Run /init") >= 2, True, said)
+    case.equal(len(re.findall("Gave up waiting for root|Boot has failed", said)), 2, said)
+    case.equal("Kernel panic" in said, False, said)
     case.gone_back("3.3", "used up its tries")
 
 

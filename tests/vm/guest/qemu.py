@@ -21,9 +21,9 @@ from machinery.disk import run
 from . import uefi
 
 QEMU = "qemu-system-x86_64"
-BOOT_LIMIT = 300        # seconds of one boot, on a busy machine
+BOOT_LIMIT = 400        # seconds of one boot, on a busy machine
 DISKS = ("boot", "disk", "a", "b")      # in this order; firmware boots from the first one
-CMDLINE = ("root=LABEL=guest rw console=ttyS0 net.ifnames=0 panic=1 random.trust_cpu=on audit=0 "
+CMDLINE = (f"root=LABEL=guest rw console=ttyS0 net.ifnames=0 {uefi.REBOOTS} random.trust_cpu=on audit=0 "
            "mitigations=off cryptomgr.notests no_timer_check raid=noautodetect "
            "systemd.show_status=no systemd.log_level=notice systemd.machine_id=6775657374677565737467756573740a")
 

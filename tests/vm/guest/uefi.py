@@ -16,7 +16,9 @@ SD_BOOT = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 GRUB = "/usr/lib/grub/x86_64-efi"
 NEEDED = (CODE, VARIABLES, SD_BOOT, f"{GRUB}/linux.mod")
 EFI_START, EFI_SIZE = 1 << 20, 320 << 20
-OPTIONS = ("console=ttyS0 net.ifnames=0 panic=1 random.trust_cpu=on audit=0 mitigations=off "
+# What docs/backends.md asks for: a boot that fails ends with a reboot.
+REBOOTS = "panic=10 rd.shell=0 rd.emergency=reboot rd.timeout=120"
+OPTIONS = (f"console=ttyS0 net.ifnames=0 {REBOOTS} random.trust_cpu=on audit=0 mitigations=off "
            "cryptomgr.notests no_timer_check raid=noautodetect systemd.show_status=no "
            "systemd.log_level=notice systemd.machine_id=6775657374677565737467756573740a")
 MODULES = ("normal configfile linux fat btrfs part_gpt loadenv search search_fs_uuid test echo serial "
