@@ -7,7 +7,7 @@ import re
 import struct
 import sys
 
-from machinery import devices, harness
+from machinery import devices, disk, harness
 
 CHANGE = "echo $VERSION >etc/motd; cp usr/bin/hello usr/bin/hello.$VERSION"
 
