@@ -82,18 +82,21 @@ static int add_slots(int home_fd, const char *const without[], FILE *f, Err **re
         return r;
 }
 
-static int read_texts(int boot_fd, int home_fd, const char *words, char **ret, Err **reterr) {
+/* All that may name a copy: @words, the boot entries (@boot_fd -1: not those), and what is said of the slots but @without. */
+static int read_texts(int boot_fd, int home_fd, const char *words, const char *const without[],
+                char **ret, Err **reterr) {
         char *text = NULL;
         size_t size = 0;
         FILE *f = open_memstream(&text, &size);
-        int r;
+        int r = 0;
 
         if (!f)
                 return err_new(reterr, ENOMEM, "out of memory");
         fprintf(f, "%s\n", str_or(words, ""));
-        r = add_entries(boot_fd, f, reterr);
+        if (boot_fd >= 0)
+                r = add_entries(boot_fd, f, reterr);
         if (r >= 0)
-                r = add_slots(home_fd, NULL, f, reterr);
+                r = add_slots(home_fd, without, f, reterr);
         if (fclose(f) != 0 && r >= 0)
                 r = err_new(reterr, ENOMEM, "out of memory");
         if (r < 0)
@@ -175,7 +178,7 @@ static int drop_gone(
                 int boot_fd, int home_fd, const SlotList *slots, const char *words, Err **reterr) {
         _cleanup_(strv_freep) char **names = NULL;
         _cleanup_(freep) char *texts = NULL;
-        int r = read_texts(boot_fd, home_fd, words, &texts, reterr);
+        int r = read_texts(boot_fd, home_fd, words, NULL, &texts, reterr);
 
         if (r >= 0)
                 r = dir_names(home_fd, &names, reterr);
@@ -188,7 +191,7 @@ static int drop_gone(
 static int sweep(int boot_fd, int home_fd, const char *words, Err **reterr) {
         _cleanup_(strv_freep) char **names = NULL;
         _cleanup_(freep) char *texts = NULL;
-        int r = read_texts(boot_fd, home_fd, words, &texts, reterr);
+        int r = read_texts(boot_fd, home_fd, words, NULL, &texts, reterr);
 
         if (r >= 0)
                 r = dir_names(home_fd, &names, reterr);
@@ -229,25 +232,6 @@ int boot_copies_drop(int boot_fd, const char *slot, const char *words, Err **ret
                      : 0;
 }
 
-/* What is said of the slots but @without. */
-static int read_needs(int home_fd, const char *const without[], char **ret, Err **reterr) {
-        char *text = NULL;
-        size_t size = 0;
-        FILE *f = open_memstream(&text, &size);
-        int r;
-
-        if (!f)
-                return err_new(reterr, ENOMEM, "out of memory");
-        r = add_slots(home_fd, without, f, reterr);
-        if (fclose(f) != 0 && r >= 0)
-                r = err_new(reterr, ENOMEM, "out of memory");
-        if (r < 0)
-                free(text);
-        else
-                *ret = text;
-        return r;
-}
-
 static uint64_t size_of(int dir_fd, const char *path) {
         struct stat st;
 
@@ -277,9 +261,9 @@ int boot_copies_held(int boot_fd, const char *const spare[], const char *const k
         if (r >= 0)
                 r = dir_names(kernels_fd, &names, reterr);
         if (r >= 0)
-                r = read_needs(home_fd, NULL, &all, reterr);
+                r = read_texts(-1, home_fd, NULL, NULL, &all, reterr);
         if (r >= 0)
-                r = read_needs(home_fd, spare, &others, reterr);
+                r = read_texts(-1, home_fd, NULL, spare, &others, reterr);
         if (r < 0)
                 return r;
         for (char **n = names; *n; n++)

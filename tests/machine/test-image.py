@@ -12,21 +12,13 @@ import time
 
 from machinery import harness
 from machinery.machine import find_programs
-from machinery.signed import Maker, trusting
+from machinery.signed import Maker, flip, trusting
 
 
 def _open_to_all(case, it):
     """Let nobody reach what the case has made."""
     for path in (case.tmp, it.folder):
         os.chmod(path, 0o755)
-
-
-def _flip(path, at):
-    with open(path, "r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ 4]))
 
 
 def test_verify(case):
@@ -50,12 +42,12 @@ def test_verify(case):
     refused(theirs, path, error="UnknownKey")
     size = os.stat(path).st_size
     for at in (0, size // 2, size - 1):
-        _flip(path, at)
+        flip(path, at)
         refused(mine, path, error="BadImage")
-        _flip(path, at)
-    _flip(path + ".manifest", 10)
+        flip(path, at)
+    flip(path + ".manifest", 10)
     refused(mine, path, error="BadSignature")
-    _flip(path + ".manifest", 10)
+    flip(path + ".manifest", 10)
     elsewhere = f"{case.tmp}/elsewhere"
     shutil.move(path + ".manifest", elsewhere)
     with open(path, "rb") as image:

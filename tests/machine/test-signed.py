@@ -10,7 +10,7 @@ import time
 import uuid
 
 from machinery import harness
-from machinery.signed import ASK, Maker, trusting
+from machinery.signed import ASK, Maker, flip, trusting
 from machinery.token import PIN, Token, provider
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "stream"))
@@ -99,7 +99,7 @@ def test_inspect(case):
     case.equal((got["compatible"], got["error"]), ("toaster", "NotCompatible"))
     got = inspect(maker.image("3.1", base="2.0") + ".manifest")
     case.equal((len(got["bases"]), got["error"]), (1, "ParentMissing"))
-    _flip(path, 100)
+    flip(path, 100)
     case.check(inspect(path)["refused"] in ("BadSignature", "BadManifest"))
     other = Maker(case, it, "other")
     stranger = maker.image("3.2", key=other.key) + ".manifest"
@@ -166,14 +166,6 @@ def test_revoked_key(case):
     case.unchanged(it, before)
 
 
-def _flip(path, at):
-    with open(path, "r+b") as file:
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ 4]))
-
-
 def test_damaged(case):
     """A9, B20 to B22: one bit of image or manifest; bytes too few or too many. Nothing stays."""
     it, maker = trusting(case)
@@ -181,13 +173,13 @@ def test_damaged(case):
     before = case.facts(it)
     size = os.stat(path).st_size
     for at in (0, size // 2, size - 1):
-        _flip(path, at)
+        flip(path, at)
         case.refused(it, "update", path, error="BadImage", code=6)
-        _flip(path, at)
+        flip(path, at)
     for at in (0, 200, os.stat(path + ".manifest").st_size - 40):
-        _flip(path + ".manifest", at)
+        flip(path + ".manifest", at)
         case.refused(it, "update", path, error=("BadSignature", "UnknownKey", "BadManifest"), code=6)
-        _flip(path + ".manifest", at)
+        flip(path + ".manifest", at)
     shutil.copy(path, path + ".whole")
     os.truncate(path, size - 1)
     case.refused(it, "update", path, error="Truncated")
@@ -344,9 +336,9 @@ def test_verification_none_shows(case):
     case.expect(it, verification="none")
     case.check("Verification=none" in it.abctl("check").out)
     path = maker.image("2.0", key="none")
-    _flip(path, 100)
+    flip(path, 100)
     case.refused(it, "update", path, error="BadImage", code=6)
-    _flip(path, 100)
+    flip(path, 100)
     case.abctl(it, "update", path)
     case.sound(it)
 

@@ -75,3 +75,12 @@ def trusting(case, keys=True, **options):
         it.run("mkdir", "-p", f"{it.root}/etc/abupdate/keys.d")
         it.run("cp", f"{maker.key}.pub", f"{it.root}/etc/abupdate/keys.d/maker.pem")
     return it, maker
+
+
+def flip(path, at):
+    """Turn one bit of a file round."""
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 4]))
