@@ -152,7 +152,9 @@ int input_fill(Input *in, Err **reterr) {
         b = input_next_free(in);
         if (!b)
                 return -ECANCELED;
-        r = begin(in, b, &c, reterr);
+        r = source_open(&in->source, reterr);
+        if (r >= 0)
+                r = begin(in, b, &c, reterr);
         if (r < 0 || !c)
                 return r;
         compression = in->args.raw ? COMPRESSION_NONE

@@ -78,6 +78,7 @@ static void input_release(Input *in) {
         if (in->arena)
                 munmap(in->arena, ARENA_SIZE);
         free(in->packed);
+        source_done(&in->source);
         in->verifier = verifier_free(in->verifier);
         in->stop_fd = fd_close(in->stop_fd);
         in->err = err_free(in->err);
@@ -111,6 +112,7 @@ int input_new(const InputArgs *args, Input **ret, Err **reterr) {
         pthread_condattr_destroy(&attr);
 
         in->stop_fd = eventfd(0, EFD_CLOEXEC);
+        in->source.feeder.fd = -1;
         if (in->stop_fd < 0)
                 return err_sys(reterr, -errno, "Cannot make an event descriptor");
         r = source_init(&in->source, args->fd, in->stop_fd, reterr);
@@ -158,8 +160,8 @@ Input *input_free(Input *in) {
         finished = in->finished;
         pthread_mutex_unlock(&in->lock);
 
-        /* A file of a FUSE server that never answers holds the thread in read(). Only the end of the process
-         * can free it; until then it must find its memory. */
+        /* A disk that does not answer holds the thread in read(). Only the end of the process can free it; until then it
+         * must find its memory. */
         if (!finished) {
                 pthread_detach(in->thread);
                 return NULL;

@@ -18,16 +18,17 @@ static const char *unreadable_kind(mode_t mode) {
 
 int source_init(Source *s, int fd, int stop_fd, Err **reterr) {
         const char *kind;
-        struct stat st;
+        struct statx st;
         int flags;
 
+        *s = (Source){.fd = fd, .stop_fd = stop_fd, .feeder.fd = -1};
         flags = fcntl(fd, F_GETFL);
-        if (flags < 0 || fstat(fd, &st) < 0)
+        if (flags < 0 || statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
                 return err_kind(reterr, ERR_BAD_INPUT, -EBADF, "The image is not an open file");
 
-        kind = unreadable_kind(st.st_mode);
+        kind = unreadable_kind(st.stx_mode);
         if (kind)
-                return err_kind(reterr, ERR_BAD_INPUT, S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL,
+                return err_kind(reterr, ERR_BAD_INPUT, S_ISDIR(st.stx_mode) ? -EISDIR : -EINVAL,
                                 "The image is %s; give a file, a pipe or a socket", kind);
         if (flags & O_PATH)
                 return err_kind(reterr, ERR_BAD_INPUT, -EBADF,
@@ -36,12 +37,14 @@ int source_init(Source *s, int fd, int stop_fd, Err **reterr) {
                 return err_kind(reterr, ERR_BAD_INPUT, -EBADF,
                                 "The image was opened for writing only");
 
-        s->fd = fd;
-        s->stop_fd = stop_fd;
-        s->polls = !S_ISREG(st.st_mode);
+        s->polls = !S_ISREG(st.stx_mode);
         atomic_init(&s->bytes, 0);
         atomic_init(&s->last_usec, now_monotonic());
         return 0;
+}
+
+void source_done(Source *s) {
+        feeder_done(&s->feeder);
 }
 
 /* Returns when a read would not block. */
@@ -62,6 +65,35 @@ static int source_wait(Source *s, Err **reterr) {
                 if (fds[1].revents || !s->polls)
                         return 0;
         }
+}
+
+int source_open(Source *s, Err **reterr) {
+        const int file = s->fd;
+        int r;
+
+        if (s->polls)
+                return 0;
+        r = feeder_start(file, &s->feeder, reterr);
+        if (r < 0)
+                return r;
+        s->fd = s->feeder.fd;
+        s->polls = true;
+        r = source_wait(s, reterr);
+        if (r >= 0)
+                r = feeder_wanted(&s->feeder, reterr);
+        if (r == 0) {
+                s->fd = file;
+                s->polls = false;
+        }
+        return r < 0 ? r : 0;
+}
+
+/* A pipe does not say why it ends. */
+static int source_end(Source *s, Err **reterr) {
+        int r = s->feeder.pid > 0 ? feeder_result(&s->feeder) : 0;
+
+        return r < 0 ? err_kind(reterr, ERR_BAD_INPUT, r, "Cannot read the image: %s", strerror(-r))
+                     : 0;
 }
 
 int source_skip(Source *s, uint64_t at, uint64_t to, void *buf, size_t size, Err **reterr) {
@@ -108,8 +140,12 @@ int source_read(Source *s, void *buf, size_t size, size_t *ret, Err **reterr) {
                         return err_kind(reterr, ERR_BAD_INPUT, -errno, "Cannot read the image: %s",
                                         strerror(errno));
                 }
-                if (n == 0)
+                if (n == 0) {
+                        r = source_end(s, reterr);
+                        if (r < 0)
+                                return r;
                         break;
+                }
                 done += (size_t) n;
                 atomic_fetch_add(&s->bytes, (uint64_t) n);
                 atomic_store(&s->last_usec, now_monotonic());

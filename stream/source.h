@@ -5,18 +5,27 @@
 
 #include <stdatomic.h>
 
-#include "base/err.h"
+#include "stream/feeder.h"
 
 typedef struct Source {
-        int fd;      /* borrowed */
+        int fd;      /* borrowed, or the end of the feeder's pipe */
         int stop_fd; /* readable: somebody wants the read to end (-ECANCELED); borrowed, -1: nobody */
         bool polls;                 /* pipe or socket: wait in poll(), not in read() */
+        Feeder feeder;
         _Atomic uint64_t bytes;     /* of the image, up to where the next read begins */
         _Atomic uint64_t last_usec; /* when the last byte came, CLOCK_MONOTONIC */
 } Source;
 
-/* Checks that @fd can be read as an image. Errors: -EBADF, -EISDIR, -EINVAL, all ERR_BAD_INPUT. */
+/* Checks that @fd can be read as an image, without a question to a file system that may not answer. Errors: -EBADF, -EISDIR,
+ * -EINVAL, all ERR_BAD_INPUT. */
 int source_init(Source *s, int fd, int stop_fd, Err **reterr);
+
+/* Before the first byte, on the thread that will read: a file that is not surely answered comes through a feeder from now on.
+ * Waits, until @stop_fd. */
+int source_open(Source *s, Err **reterr);
+
+/* What is borrowed stays open. */
+void source_done(Source *s);
 
 /* Goes on to byte @to of the image, from the one that @fd stands at: seeks in a file, reads the rest of others past, into
  * @buf. Before the first source_read(). -ESPIPE (ERR_CONFLICT) where that lies behind already. */

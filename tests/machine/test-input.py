@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Bad images: each is refused with its name, and the machine is as before."""
 
+import contextlib
 import os
 import random
 import subprocess
@@ -9,7 +10,8 @@ import sys
 
 from machinery import harness
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "stream"))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "stream"))
 from streamwriter import StreamWriter
 
 BROKEN = ("Truncated", "BadStream", "UnsafePath", "ForbiddenContent", "LimitExceeded",
@@ -138,6 +140,36 @@ def test_stalled_pipe(case):
             _refused(case, it, "-", "Stalled", stdin=feeder.stdout, timeout=30)
             feeder.kill()
     case.sound(it, ["1.0"], changed=["etc/abupdate"])
+
+
+@contextlib.contextmanager
+def _silent(it, path, what):
+    """A server of FUSE that answers no @what, killed at the end."""
+    with it.popen(sys.executable, "-m", "machinery.silent", path, str(1 << 20), what, cwd=HERE,
+                  stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield server
+        finally:
+            it.run("pkill", "-f", "machinery.silent")
+
+
+def test_file_that_never_answers(case):
+    """25: image or manifest on a FUSE server that never answers: Stalled, and the next image is taken while that still hangs."""
+    it = case.machine()
+    it.run("sed", "-i", "s,^\\[Update\\],[Update]\\nStallTimeout=1,",
+           f"{it.root}/etc/abupdate/abupdated.conf")
+    for what, version in (("read", "2.0"), ("statfs", "3.0")):
+        path = _file(case, b"", f"{what}.send")
+        with _silent(it, path, what) as server:
+            case.equal(server.stdout.readline(), "ready\n")
+            case.equal(it.run("stat", "-c%s", path).out, "1048576\n")    # known from now on
+            if version == "2.0":
+                case.refused(it, "update", path, error="Stalled", timeout=30)
+            else:
+                case.equal(it.run(sys.executable, f"{HERE}/machinery/ask.py", path).data, {"refused": "Stalled"})
+            case.equal(server.stdout.readline(), "asked\n")
+            case.update(it, version)
+    case.sound(it, ["3.0"], changed=["etc/abupdate"])
 
 
 def test_slow_pipe(case):

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <zstd.h>
 
 #include "stream/input.h"
@@ -224,6 +225,33 @@ static void what_is_no_image_is_named(void **state _unused_) {
         temp_dir_remove(dir);
 }
 
+/* A process of its own reads what may never answer. */
+static void other_file_systems_are_read_as_well(void **state _unused_) {
+        _cleanup_(fd_closep) int fd = open("/proc/version", O_RDONLY | O_CLOEXEC),
+                                 none = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+        _cleanup_(input_freep) Input *in = NULL;
+        uint8_t wanted[4096];
+        ssize_t n = pread(fd, wanted, sizeof(wanted), 0);
+        Err *e = NULL;
+        Block *b;
+
+        assert_true(n > 10 && n < (ssize_t) sizeof(wanted));
+        assert_int_equal(lseek(fd, 10, SEEK_SET), 10);
+        assert_int_equal(input_new(&(InputArgs){.fd = fd, .raw = true}, &in, NULL), 0);
+        assert_int_equal(input_next(in, &b, NULL), 1);
+        assert_int_equal(b->size, n - 10);
+        assert_memory_equal(b->data, wanted + 10, b->size);
+        block_unref(b);
+        assert_int_equal(input_next(in, &b, NULL), 0);
+
+        assert_int_equal(read_all(&(InputArgs){.fd = none, .raw = true}, &e), -EIO);
+        assert_story(&e, ERR_BAD_INPUT, "Cannot read the image: Input/output error");
+        /* whoever waits for children finds none */
+        in = input_free(in);
+        assert_int_equal(waitpid(-1, NULL, 0), -1);
+        assert_int_equal(errno, ECHILD);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         CASE(pipes_and_sockets_of_any_pace),
@@ -232,6 +260,7 @@ int main(void) {
                         CASE(a_stall_is_noticed),
                         CASE(a_cancel_is_heard_while_nothing_comes),
                         CASE(what_is_no_image_is_named),
+                        CASE(other_file_systems_are_read_as_well),
         };
 
         signal(SIGPIPE, SIG_IGN);
