@@ -10,7 +10,7 @@
 typedef struct Source {
         int fd;      /* borrowed, or the end of the feeder's pipe */
         int stop_fd; /* readable: somebody wants the read to end (-ECANCELED); borrowed, -1: nobody */
-        bool polls;                 /* pipe or socket: wait in poll(), not in read() */
+        bool polls; /* pipe or socket: wait in poll(), not in read() */
         Feeder feeder;
         _Atomic uint64_t bytes;     /* of the image, up to where the next read begins */
         _Atomic uint64_t last_usec; /* when the last byte came, CLOCK_MONOTONIC */

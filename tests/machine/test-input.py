@@ -154,7 +154,7 @@ def _silent(it, path, what):
 
 
 def test_file_that_never_answers(case):
-    """25: image or manifest on a FUSE server that never answers: Stalled, and the next image is taken while that still hangs."""
+    """25: an image or a manifest of a FUSE server that never answers: Stalled, and the next image is taken meanwhile."""
     it = case.machine()
     it.run("sed", "-i", "s,^\\[Update\\],[Update]\\nStallTimeout=1,",
            f"{it.root}/etc/abupdate/abupdated.conf")
@@ -166,7 +166,8 @@ def test_file_that_never_answers(case):
             if version == "2.0":
                 case.refused(it, "update", path, error="Stalled", timeout=30)
             else:
-                case.equal(it.run(sys.executable, f"{HERE}/machinery/ask.py", path).data, {"refused": "Stalled"})
+                answer = it.run(sys.executable, f"{HERE}/machinery/ask.py", path)
+                case.equal(answer.data, {"refused": "Stalled"})
             case.equal(server.stdout.readline(), "asked\n")
             case.update(it, version)
     case.sound(it, ["3.0"], changed=["etc/abupdate"])
