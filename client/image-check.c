@@ -65,11 +65,12 @@ static void print_text(const Manifest *m, const SignedText *t, const Err *why) {
         printf("Version:     %s%s%s%s\n", m->version, m->version_text ? " (" : "",
                         str_or(m->version_text, ""), m->version_text ? ")" : "");
         printf("Compatible:  %s\nEpoch:       %" PRIu64 "\n", m->compatible, m->epoch);
-        printf("Image:       %s, %s unpacked, %s, %zu chunks\n",
-                        format_bytes(size[0], m->payload_size),
-                        format_bytes(size[1], m->stream_size),
-                        compression_to_string(m->compression), m->n_chunks);
-        printf("Holds:       devices %s, setuid %s, security attributes %s\n",
+        printf("Image:       %s in %zu chunk%s", format_bytes(size[0], m->payload_size),
+                        m->n_chunks, m->n_chunks == 1 ? "" : "s");
+        if (m->compression != COMPRESSION_NONE)
+                printf(", packed with %s, %s unpacked", compression_to_string(m->compression),
+                                format_bytes(size[1], m->stream_size));
+        printf("\nHolds:       devices %s, setuid %s, security attributes %s\n",
                         word(m->allow_devices), word(m->allow_setuid), word(m->allow_xattrs));
         for (size_t i = 0; i < m->n_subvols; i++) {
                 const ManifestSubvol *s = &m->subvols[i];

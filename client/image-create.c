@@ -219,8 +219,9 @@ int verb_create(Client *c, int argc _unused_, char *argv[] _unused_, Err **reter
                 r = make(c, &k, reterr);
         if (r < 0)
                 return r;
-        say(c, "%s: version %s, %s in %zu chunks, %s", o->output, k.m->version,
+        say(c, "%s: version %s, %s in %zu chunk%s, %s", o->output, k.m->version,
                         format_bytes(text, k.m->payload_size), k.m->n_chunks,
+                        k.m->n_chunks == 1 ? "" : "s",
                         o->key.n > 0 ? "signed." : "NOT signed: 'abctl image sign' does that.");
         return EXIT_DONE;
 }
