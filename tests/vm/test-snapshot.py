@@ -4,7 +4,7 @@
 
 import sys
 
-from guest import flows
+from guest import esp, flows
 from guest.runner import main, rows
 
 
@@ -27,6 +27,8 @@ CASES = {
            options=("kernel-from-slot",)),
     **rows("dracut-grub-", "snapshot", "grub", LOADER, initrd="dracut"),
     **rows("sd-boot-", "snapshot", "bls", {**FLOWS, **LOADER}),
+    **rows("sd-boot-", "snapshot", "bls", {"esp-power-cuts": esp.bls_power_cuts}),
+    **rows("grub-", "snapshot", "grub", {"esp-power-cuts": esp.grub_power_cuts}),
 }
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def entries(folder):
     return sorted(found, key=functools.cmp_to_key(_before))
 
 
-def _check_file(path):
+def check_file(path):
     """A kernel that is gone or torn does not boot; some have in their names what is in them."""
     if not os.path.exists(path):
         raise RuntimeError(f"{path} is not there")
@@ -92,7 +92,7 @@ def choose(folder):
         raise RuntimeError("no boot entry")
     for kind in ("linux", "initrd"):
         if kind in found[0].fields:
-            _check_file(f"{folder}/../..{found[0].fields[kind]}")
+            check_file(f"{folder}/../..{found[0].fields[kind]}")
     return found[0]
 
 

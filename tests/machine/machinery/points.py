@@ -3,9 +3,9 @@
 
 import itertools
 
-from machinery import kernel, writelog
+from . import kernel, writelog
 
-TEAR = 4096             # writes are torn at this size: what a superblock of Btrfs relies on
+TEAR = 4096             # writes are torn at this size, where nothing else is said: what a superblock of Btrfs relies on
 
 
 class Point:
@@ -34,9 +34,9 @@ class Point:
             replay.apply(entry, image)
 
 
-def points(entries, end, rng):
+def points(entries, end, rng, tear=TEAR):
     """The moment the job says that it is done, every flush, then prefixes and subsets in turn
-    without an end."""
+    without an end; writes are torn after a multiple of @tear bytes."""
     flushes = [n for n in range(1, len(entries) + 1) if entries[n - 1].is_flush]
     prefixes = [n for n in range(len(entries) + 1) if n == 0 or entries[n - 1].is_write]
     spans = [(a, b) for a, b in zip([0, *flushes], [*flushes, len(entries)]) if b > a]
@@ -53,7 +53,7 @@ def points(entries, end, rng):
         last = rng.randint(first + 1, end)
         share = rng.choice((0.1, 0.5, 0.9))
         more = [n for n in range(first, last) if entries[n].is_write and rng.random() < share]
-        torn = {n: rng.randrange(TEAR, entries[n].length, TEAR) for n in more
-                if entries[n].length > TEAR and rng.random() < 0.2}
+        torn = {n: rng.randrange(tear, entries[n].length, tear) for n in more
+                if entries[n].length > tear and rng.random() < 0.2}
         if more:
             yield Point("torn" if torn else "subset", first, more, torn)

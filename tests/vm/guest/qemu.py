@@ -42,8 +42,8 @@ def clock():
 
 class Guest:
     """A machine with the disks of a cut() in @cut; what it writes goes to overlays in @work. `disks`
-    says which of them are plugged in at the next boot, `late` which of those only by plug(); those of
-    `two_paths` are two SCSI disks each, "b" and "b-2"."""
+    says which of them are plugged in at the next boot, `late` which of those only by plug(), of `logged`
+    every write is kept in write_log(); those of `two_paths` are two SCSI disks each, "b" and "b-2"."""
 
     def __init__(self, cut, work, initrd="initramfs-tools", machine="microvm", cmdline=""):
         self.options = {"initrd": initrd, "machine": machine, "cmdline": cmdline}
@@ -51,7 +51,7 @@ class Guest:
         self.kernel, self.initrd = f"{cut}/vmlinuz", f"{cut}/initrd-{initrd}"
         self.cmdline = f"{CMDLINE} {cmdline}"
         self.disks = [name for name in DISKS if os.path.exists(f"{self.cut}/{name}.img")]
-        self.late = []
+        self.late, self.logged = [], []
         self.two_paths = []
         if os.path.exists(f"{self.cut}/two-paths"):
             with open(f"{self.cut}/two-paths", encoding="ascii") as file:
@@ -72,6 +72,10 @@ class Guest:
     def _overlay(self, name):
         return f"{self.work}/{name}.qcow2"
 
+    def write_log(self, name):
+        """What machinery.writelog reads, of all boots."""
+        return f"{self.work}/{name}.log"
+
     @staticmethod
     def _device(name):
         return f"drive={name},id=disk-{name},serial={name}"
@@ -83,6 +87,14 @@ class Guest:
             return ["-blockdev", f"qcow2,node-name={name},file.driver=file,file.filename={self._overlay(name)}",
                     "-device", f"virtio-scsi-pci,id=scsi-{name}",
                     "-device", f"{path},id=disk-{name}", "-device", f"{path},id=disk-{name}-2"]
+        if name in self.logged:
+            log, more = self.write_log(name), os.path.exists(self.write_log(name))
+            with open(log, "ab"):
+                pass
+            return ["-blockdev", f"qcow2,node-name={name}-disk,file.driver=file,file.filename={self._overlay(name)}",
+                    "-blockdev", f"blklogwrites,node-name={name},file={name}-disk,log.driver=file,log.filename={log},"
+                                 f"log-super-update-interval=1,{'log-append=on' if more else 'log-sector-size=512'}",
+                    "-device", f"virtio-blk-pci,{self._device(name)}"]
         drive = f"if=none,id={name},file={self._overlay(name)},format=qcow2,cache=writeback"
         attached = [] if name in self.late else ["-device", f"virtio-blk-pci,{self._device(name)}"]
         return ["-drive", drive, *attached]
