@@ -12,9 +12,12 @@ import time
 
 from .case import Case, Failed
 
-JOB = "job"
+# Stages that are jobs: each of their phases is a stage.
+UPDATE, MERGE = "update", "merge"
+# So is what firmware and loader do of the first boot, before the kernel speaks.
+FIRST_BOOT, LOADER = "first boot", "loader"
 # Seconds between two copies, on average: what is over soon is looked at more often.
-PAUSE = {"write": 0.6, "merge": 0.6, "first boot": 0.5, "restart": 0.4, "bless": 0.4}
+PAUSE = {"update write": 0.6, "merge merge": 0.6, FIRST_BOOT: 0.5, "restart": 0.4, "bless": 0.4}
 
 
 class Moments:
@@ -35,7 +38,7 @@ class Moments:
         self.thread.join()
 
     def begin(self, stage):
-        """Say what is going on from now on; JOB: ask the job."""
+        """Say what is going on from now on."""
         self.stage, self.said = stage, len(self.case.guest.tail(1 << 30))
 
     def _watch(self):
@@ -57,30 +60,34 @@ class Moments:
 
     def _now(self):
         """What is going on; of a job its phase, by its last words on the console."""
-        if self.stage != JOB:
+        said = self.case.guest.tail(1 << 30)[self.said:]
+        if self.stage == FIRST_BOOT and self.case.guest.machine == "uefi" and "Linux version" not in said:
+            return LOADER
+        if self.stage not in (UPDATE, MERGE):
             return self.stage
-        found = re.findall(r'"phase": ?"([a-z]+)"', self.case.guest.tail(1 << 30)[self.said:])
-        return found[-1] if found else "check"
+        found = re.findall(r'"phase": ?"([a-z]+)"', said)
+        return f"{self.stage} {found[-1] if found else 'check'}"
 
     def choose(self, count):
-        """So many of them, as evenly over the stages as there are any: (stage, folder)."""
+        """So many of them, as evenly over the stages as there are any: (stage, folder). Where there are
+        more stages than that, the last ones."""
         chosen = []
         while len(chosen) < count and any(self.taken.values()):
             chosen += [(stage, kept.pop(self.rng.randrange(len(kept))))
-                       for stage, kept in self.taken.items() if kept]
+                       for stage, kept in reversed(self.taken.items()) if kept]
         return chosen[:count]
 
 
 def judge(case, folder, versions, check):
-    """Boot a copy; returns the version that runs. @versions: those that may. Where no loader chooses
-    the command line, no further than to a shell."""
+    """Boot a copy, which is left as it was; returns the version that runs. @versions: those that may.
+    Where no loader chooses the command line, no further than to a shell."""
     work = f"{folder}-boot"
-    os.rename(folder, work)
+    shutil.copytree(folder, work)
     direct = case.guest.machine != "uefi"
     cmdline = "init=/usr/lib/guest/init" if direct else ""
     after = Case(case.cut, work, **{**case.guest.options, "cmdline": cmdline})
     try:
-        after.guest.wait_up(3)
+        after.guest.wait_up()
         version = after.running()
         after.equal(version in versions, True, f"{version} runs")
         offline = "--offline" if direct else ""
@@ -95,19 +102,31 @@ def judge(case, folder, versions, check):
         shutil.rmtree(work, ignore_errors=True)
 
 
-def boot_all(case, moments, count, versions, check, jobs):
-    """Boot @count of the copies, so many side by side; returns {(stage, version): how often}."""
+def boot_all(case, moments, count, versions, check, jobs, keep):
+    """Boot @count of the copies, so many side by side; returns {(stage, version): how often}. Copies
+    that boot none of @versions are counted, and kept in the folder @keep, where there is one."""
+    failed = []
+
     def one(moment):
         stage, folder = moment
         try:
             version = judge(case, folder, versions, check)
         except Exception as error:
-            raise Failed(f"cut during {stage}: {error}") from error
+            failed.append(f"cut during {stage}: {error}")
+            print(f"# cut during {stage}: NEITHER: {error}".replace("\n", "\n# "), flush=True)
+            if keep:
+                os.makedirs(keep, exist_ok=True)
+                shutil.move(folder, f"{keep}/{stage.replace(' ', '-')}-{os.path.basename(folder)}")
+            return stage, "neither"
+        shutil.rmtree(folder)
         print(f"# cut during {stage}: {version}", flush=True)
         return stage, version
 
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        return collections.Counter(pool.map(one, moments.choose(count)))
+        seen = collections.Counter(pool.map(one, moments.choose(count)))
+    if failed:
+        raise Failed("\n".join([told(seen), *failed]))
+    return seen
 
 
 def told(seen):

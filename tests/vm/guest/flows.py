@@ -66,21 +66,22 @@ def late(case):
     case.gone_back("3.2", "not complete after 5 s")
 
 
-def power_cuts(case, count=20, seed=1, jobs=2):
+def power_cuts(case, count=20, seed=1, jobs=2, keep=None):
     """Updated and blessed; where the power goes at any moment: old or new, complete."""
     case.up("1.0")
-    with cuts.Moments(case, random.Random(seed), cuts.JOB, count // 4 + 1) as moments:
+    with cuts.Moments(case, random.Random(seed), cuts.UPDATE, count // 8 + 2) as moments:
         case.update("2.1")
         moments.begin("restart")
         case.reboot()
-        moments.begin("first boot")
+        moments.begin(cuts.FIRST_BOOT)
         case.guest.wait_up()
         moments.begin("bless")
         case.up("2.1")
         if case.seed:
-            moments.begin(cuts.JOB)
+            moments.begin(cuts.MERGE)
             case.merge()
     case.blessed("2.1")
     case.guest.kill()
     whole = {"2.1": "sha256sum --quiet -c /usr/share/bulk.sha256"}
-    return cuts.told(cuts.boot_all(case, moments, count, ("1.0", "2.1"), whole, jobs))
+    return cuts.told(cuts.boot_all(case, moments, count, ("1.0", "2.1"), whole, jobs,
+                                   keep))

@@ -68,6 +68,7 @@ def main(cases, doc):
     parser.add_argument("--cuts", type=int, default=20, help="so many power cuts")
     parser.add_argument("--jobs", type=int, default=2, help="boots after power cuts side by side")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
+    parser.add_argument("--keep", help="keep copies here that boot neither version after a power cut")
     parser.add_argument("name", nargs="*", choices=[[], *cases])
     args = parser.parse_args()
     tap = Tap()
@@ -85,7 +86,7 @@ def main(cases, doc):
                 continue
             options = {}
             if name.endswith("power-cuts"):
-                options = {"count": args.cuts, "seed": args.seed, "jobs": args.jobs}
+                options = {"count": args.cuts, "seed": args.seed, "jobs": args.jobs, "keep": args.keep}
             problems, note = _one(row, cut, f"{top}/{name}", options)
             shutil.rmtree(f"{top}/{name}", ignore_errors=True)
             tap.case(f"{name}: {row.function.__doc__.splitlines()[0].rstrip('.')}", problems,
