@@ -16,19 +16,21 @@ def from_slot(case):
 
 
 FLOWS = {"update": flows.there_and_back, "sick": flows.sick, "panic": flows.panic}
-INITRD = {"late": flows.late, "power-cuts": flows.power_cuts}
+INITRD = {"late": flows.late}
 LOADER = {"lost": flows.lost}
+CUTS = {"power-cuts": flows.power_cuts}
 DEFAULT = ("snapshot", "default-subvolume")
 CASES = {
-    **rows("", *DEFAULT, {**FLOWS, **INITRD}),
-    **rows("dracut-", *DEFAULT, {n: FLOWS[n] for n in ("update", "panic")}, initrd="dracut"),
-    **rows("grub-", "snapshot", "grub", {**FLOWS, **LOADER}),
-    **rows("grub-slot-", "snapshot", "grub", {"update": from_slot},
+    **rows("", *DEFAULT, {**FLOWS, **INITRD, **CUTS}),
+    **rows("dracut-", *DEFAULT, FLOWS, initrd="dracut"),
+    **rows("grub-", "snapshot", "grub", {**FLOWS, **LOADER, **CUTS}),
+    **rows("grub-slot-", "snapshot", "grub", {"update": from_slot, **CUTS},
            options=("kernel-from-slot",)),
-    **rows("dracut-grub-", "snapshot", "grub", LOADER, initrd="dracut"),
-    **rows("sd-boot-", "snapshot", "bls", {**FLOWS, **LOADER}),
-    **rows("sd-boot-", "snapshot", "bls", {"esp-power-cuts": esp.bls_power_cuts}),
     **rows("grub-", "snapshot", "grub", {"esp-power-cuts": esp.grub_power_cuts}),
+    **rows("dracut-grub-", "snapshot", "grub", {**FLOWS, **LOADER}, initrd="dracut"),
+    **rows("sd-boot-", "snapshot", "bls", {**FLOWS, **LOADER, **CUTS}),
+    **rows("sd-boot-", "snapshot", "bls", {"esp-power-cuts": esp.bls_power_cuts}),
+    **rows("dracut-sd-boot-", "snapshot", "bls", {"update": flows.there_and_back}, initrd="dracut"),
 }
 
 if __name__ == "__main__":
