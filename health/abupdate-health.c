@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "health/checks.h"
+#include "health/record.h"
 #include "health/trial.h"
 #include "health/units.h"
 #include "os/config.h"
@@ -136,7 +137,18 @@ static bool boot_completed(void) {
         return program_run(ask, NULL, NULL) >= 0;
 }
 
+/* Nobody can be told of a verdict, so that the loader has to count the tries. A slot that was proven is
+ * left alone: what it lacks is for a person to find. */
+static int leave_unread(const Health *h, const char *why, const Err *unread, Err **reterr) {
+        if (record_unproven(h->root_fd, NULL) <= 0)
+                return err_new(reterr, err_code(unread), "%s", err_text(unread));
+        log_error("%s, and no verdict can be given (%s): rebooting, which uses up a try", why,
+                        err_text(unread));
+        return reboot_now(reterr);
+}
+
 static int verb_deadline(Health *h, Err **reterr) {
+        _cleanup_(err_freep) Err *unread = NULL;
         _cleanup_(freep) char *why = NULL;
         uint64_t seconds = h->config->health_usec / USEC_PER_SEC;
         struct timespec until = {.tv_sec = (time_t) seconds};
@@ -149,12 +161,14 @@ static int verb_deadline(Health *h, Err **reterr) {
                 ;
         if (boot_completed())
                 return 0;
-        r = open_trial(h, &trial, reterr);
-        if (r <= 0)
-                return r;
         why = str_printf("the boot was not complete after %" PRIu64 " s", seconds);
         if (!why)
                 return err_new(reterr, ENOMEM, "out of memory");
+        r = open_trial(h, &trial, &unread);
+        if (r < 0)
+                return leave_unread(h, why, unread, reterr);
+        if (r == 0)
+                return 0;
         log_error("%s, going back", why);
         return condemn(h, why, reterr);
 }

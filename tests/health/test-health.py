@@ -303,6 +303,13 @@ def test_deadline(root):
     same(marked(root.run("deadline")[1]), [])
 
 
+def test_deadline_unread(root):
+    """where neither abctl nor the slot's own record tells of a trial, nothing is left"""
+    os.unlink(f"{root.top}/status")
+    code, calls = root.run("deadline", NO_BUS="yes")
+    same((code, [c for c in calls if "reboot" in c or "mark" in c]), (1, []))
+
+
 def test_wrong_use(root):
     """verbs that are none"""
     same(root.run("fly")[0], 2)

@@ -368,5 +368,29 @@ def test_choices_by_name(case):
     case.abctl(it, "update", image)
 
 
+MUTE = """mkdir -p /run/mute; cd /run/mute
+printf '#!/bin/sh\nexit 1\n' >abctl
+printf '#!/bin/sh\necho "$*" >>/run/mute/asked\ncase "$*" in *is-active*) exit 1; esac\n' >systemctl
+chmod +x abctl systemctl
+PATH=/run/mute:$PATH exec {} --root={} deadline"""
+
+
+def test_deadline_unread(case):
+    """A boot that is not complete in time, and where nobody can read the machine: a try, or left alone."""
+    it = case.machine(loader="bls")
+    deadline = MUTE.format(f"{case.build}/health/abupdate-health", it.root)
+    case.update(it, "2.0")
+    it.reboot()
+    said = it.run("sh", "-c", deadline)
+    case.equal(said.code, 0, said)
+    case.check("no verdict can be given" in said.err, said)
+    case.equal(it.run("tail", "-n", "1", "/run/mute/asked").out, "--no-block reboot\n")
+    it.run("rm", "-r", "/run/mute")
+    case.abctl(it, "mark", "good")
+    said = it.run("sh", "-c", deadline)
+    case.equal(said.code, 1, said)
+    case.equal(it.run("grep", "-c", "reboot", "/run/mute/asked").out, "0\n")
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
