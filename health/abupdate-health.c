@@ -138,9 +138,10 @@ static bool boot_completed(void) {
 }
 
 /* Nobody can be told of a verdict, so that the loader has to count the tries. A slot that was proven is
- * left alone: what it lacks is for a person to find. */
+ * left alone: what it lacks is for a person to find. So is a device, whose record is on the boot
+ * partition: what lies in the device itself says for ever that it was staged. */
 static int leave_unread(const Health *h, const char *why, const Err *unread, Err **reterr) {
-        if (record_unproven(h->root_fd, NULL) <= 0)
+        if (!str_eq(h->config->backend, "snapshot") || record_unproven(h->root_fd, NULL) <= 0)
                 return err_new(reterr, err_code(unread), "%s", err_text(unread));
         log_error("%s, and no verdict can be given (%s): rebooting, which uses up a try", why,
                         err_text(unread));

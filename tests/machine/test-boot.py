@@ -392,5 +392,16 @@ def test_deadline_unread(case):
     case.equal(it.run("grep", "-c", "reboot", "/run/mute/asked").out, "0\n")
 
 
+def test_deadline_unread_device(case):
+    """The same on a device: what lies in it says for ever that it was staged, so it is left alone."""
+    it = case.machine(backend="seed", loader="bls")
+    case.update(it, "2.0")
+    it.reboot()
+    case.abctl(it, "mark", "good")
+    said = it.run("sh", "-c", MUTE.format(f"{case.build}/health/abupdate-health", it.root))
+    case.equal(said.code, 1, said)
+    case.equal(it.run("grep", "-c", "reboot", "/run/mute/asked").out, "0\n")
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))
