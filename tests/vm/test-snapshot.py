@@ -19,6 +19,7 @@ FLOWS = {"update": flows.there_and_back, "sick": flows.sick, "panic": flows.pani
 INITRD = {"late": flows.late}
 LOADER = {"lost": flows.lost}
 CUTS = {"power-cuts": flows.power_cuts}
+WRITES = {"write-power-cuts": flows.write_cuts}
 DEFAULT = ("snapshot", "default-subvolume")
 CASES = {
     **rows("", *DEFAULT, {**FLOWS, **INITRD, **CUTS}),
@@ -26,10 +27,10 @@ CASES = {
     **rows("grub-", "snapshot", "grub", {**FLOWS, **LOADER, **CUTS}),
     **rows("grub-slot-", "snapshot", "grub", {"update": from_slot, **CUTS},
            options=("kernel-from-slot",)),
-    **rows("grub-", "snapshot", "grub", {"esp-power-cuts": esp.grub_power_cuts}),
+    **rows("grub-", "snapshot", "grub", {"esp-power-cuts": esp.grub_power_cuts, **WRITES}),
     **rows("dracut-grub-", "snapshot", "grub", {**FLOWS, **LOADER}, initrd="dracut"),
     **rows("sd-boot-", "snapshot", "bls", {**FLOWS, **LOADER, **CUTS}),
-    **rows("sd-boot-", "snapshot", "bls", {"esp-power-cuts": esp.bls_power_cuts}),
+    **rows("sd-boot-", "snapshot", "bls", {"esp-power-cuts": esp.bls_power_cuts, **WRITES}),
     **rows("dracut-sd-boot-", "snapshot", "bls", {"update": flows.there_and_back}, initrd="dracut"),
 }
 

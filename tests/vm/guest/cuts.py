@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Power cuts: copies of a running guest's disks at random moments, and boots of these copies."""
+"""Power cuts: copies of a running guest's disks at random moments, or what may be on a disk between any two of its writes,
+and boots of these copies."""
 
 import collections
 import concurrent.futures
+import itertools
 import json
 import os
+import random
 import re
 import shutil
 import threading
 import time
+
+from machinery import kernel, points, writelog
+from machinery.disk import run
 
 from .case import Case, Failed
 
@@ -78,6 +84,41 @@ class Moments:
         return chosen[:count]
 
 
+    @staticmethod
+    def put(folder):
+        """The copy is there already."""
+        return folder
+
+
+class Writes:
+    """Moments between any two writes of a guest's only disk, which was `logged`: with all that was written before, or with
+    a part of what no flush has made durable. @stages: [(stage, how many entries the log had at its beginning)]."""
+
+    def __init__(self, case, seed, stages):
+        self.case, self.stages, self.rng = case, stages, random.Random(seed)
+        self.log = case.guest.write_log("disk")
+        self.number = itertools.count()
+
+    def choose(self, count):
+        """So many of them, at random: (stage, point)."""
+        every = points.points(writelog.read_entries(self.log), 0, self.rng)
+        found = self.rng.sample(list(itertools.islice(every, 20 * count)), count)
+        return [([s for s, at in self.stages if at <= point.last][-1], point) for point in found]
+
+    def put(self, point):
+        """Make the copy: what differs from the disk as it was in the beginning."""
+        folder = f"{self.case.work}/cut-{next(self.number)}"
+        os.makedirs(folder)
+        base = f"{self.case.guest.cut}/disk.img"
+        with writelog.Replay(base, self.log, f"{folder}/all", kernel.sparse_copy) as disk:
+            point.build(disk, f"{folder}/raw")
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-F", "raw", "-B", base, f"{folder}/raw", f"{folder}/disk.qcow2")
+        for name in ("all", "raw"):
+            os.unlink(f"{folder}/{name}")
+        shutil.copy(self.case.guest.variables, folder)
+        return folder
+
+
 def judge(case, folder, versions, check):
     """Boot a copy, which is left as it was; returns the version that runs. @versions: those that may.
     Where no loader chooses the command line, no further than to a shell."""
@@ -108,7 +149,7 @@ def boot_all(case, moments, count, versions, check, jobs, keep):
     failed = []
 
     def one(moment):
-        stage, folder = moment
+        stage, folder = moment[0], moments.put(moment[1])
         try:
             version = judge(case, folder, versions, check)
         except Exception as error:

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Power cuts below a boot partition of FAT: what the loader would do with any state that the writes of a guest could have
-left it in. The guest's own kernel and firmware write; the host reads with mtools, systemd-boot is a model, GRUB is GRUB."""
+left it in, as it is and after fsck. The guest's own kernel and firmware write; the host reads with mtools, systemd-boot is a
+model, GRUB is GRUB."""
 
 import collections
 import contextlib
+import dataclasses
 import itertools
 import os
 import random
 import re
 import shutil
+import subprocess
 
 from machinery import grubloader, kernel, loader, points, writelog
 from machinery.disk import run
@@ -20,7 +23,7 @@ MODULE = re.compile(r"[ ']initrd[ ']+(/[^' ]+)")
 
 
 class Esp:
-    """The boot partition of one image of a disk, as a folder @work for what is taken from it."""
+    """The file system in @image, with a folder @work for what is taken from it."""
 
     def __init__(self, image, work):
         self.image, self.work = image, work
@@ -31,12 +34,12 @@ class Esp:
         """Copy one file out of it."""
         target = f"{self.work}{path}"
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        run("mcopy", "-n", "-i", f"{self.image}@@{uefi.EFI_START}", f"::{path}", target)
+        run("mcopy", "-n", "-i", self.image, f"::{path}", target)
         return target
 
     def names(self, folder):
         """The files in a folder."""
-        said = run("mdir", "-b", "-i", f"{self.image}@@{uefi.EFI_START}", f"::{folder}/*").decode()
+        said = run("mdir", "-b", "-i", self.image, f"::{folder}/*").decode()
         return [line.strip().removeprefix("::") for line in said.splitlines() if not line.endswith("/")]
 
     def systemd_boot(self):
@@ -56,8 +59,7 @@ class Esp:
 
     def grub(self):
         """The same for GRUB itself."""
-        part = (uefi.EFI_START, uefi.EFI_SIZE)
-        choice = grubloader.peek(self.image, part, [], f"{self.work}/grub")
+        choice = grubloader.peek(self.image, (0, uefi.EFI_SIZE), [], f"{self.work}/grub")
         with open(self.take(f"/abupdate/slot-{choice.slot}/entry.cfg"), encoding="utf-8") as file:
             files = [choice.linux, *MODULE.findall(file.read())]
         if len(files) != 2:
@@ -74,93 +76,92 @@ class Esp:
         return match[1]
 
 
-END = uefi.EFI_START + uefi.EFI_SIZE
-
-
-def _entries(log):
-    """What matters to the boot partition, of a log of the whole disk."""
-    found = []
-    for entry in writelog.read_entries(log) if os.path.exists(log) else []:
-        if entry.sector * writelog.SECTOR < END and (entry.is_write or (found and not found[-1].is_flush)):
-            found.append(entry)
+def entries(log):
+    """Of a log of the whole disk what concerns the boot partition, as if that were a disk."""
+    found, first, end = [], uefi.EFI_START // writelog.SECTOR, (uefi.EFI_START + uefi.EFI_SIZE) // writelog.SECTOR
+    for entry in writelog.read_entries(log):
+        if entry.is_write and first <= entry.sector < end:
+            found.append(dataclasses.replace(entry, sector=entry.sector - first))
+        elif entry.is_flush and found and not found[-1].is_flush:
+            found.append(dataclasses.replace(entry, sector=0, length=0))
     return found
 
 
-def _chosen(entries, count, seed):
+def _chosen(found, count, seed):
     """So many states, in the order of the log. FAT has sectors of 512 bytes, and nothing that holds several together."""
-    every = points.points(entries, 0, random.Random(seed), tear=writelog.SECTOR)
+    every = points.points(found, 0, random.Random(seed), tear=writelog.SECTOR)
     return sorted(itertools.islice(every, count), key=lambda point: point.at)
 
 
-def replay(case, name, judge, stages, chosen):
-    """Judges the states @chosen(entries) of the disk @name. @stages: [(stage, how many entries the log had at its beginning,
-    slots that may boot)]. Returns {(stage, slot): how often}; Failed where something else boots."""
-    work = f"{case.work}/replay"
+def _fsck(image):
+    """What systems do at boot."""
+    done = subprocess.run(["fsck.vfat", "-a", image], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode not in (0, 1):
+        raise Failed(f"fsck.vfat: {done.stdout.decode()}")
+
+
+def replay(case, judge, stages, count, seed):
+    """Judges so many states of the boot partition. @stages: [(stage, how many entries the log had at its beginning, slots that
+    may boot)]. Returns {(stage, slot): how often}; Failed where something else boots."""
+    work, log = f"{case.work}/replay", case.guest.write_log("disk")
     os.makedirs(work)
-    kernel.sparse_copy(f"{case.cut}/{name}.img", f"{work}/base")
-    os.truncate(f"{work}/base", END)
+    run("dd", f"if={case.cut}/disk.img", f"of={work}/base", "bs=1M", f"skip={uefi.EFI_START >> 20}",
+        f"count={uefi.EFI_SIZE >> 20}", "conv=sparse")
     seen = collections.Counter()
-    with writelog.Replay(f"{work}/base", case.guest.write_log(name), f"{work}/disk", kernel.sparse_copy) as disk:
-        disk.entries = _entries(case.guest.write_log(name))
-        for point in chosen(disk.entries):
+    with writelog.Replay(f"{work}/base", log, f"{work}/disk", kernel.sparse_copy) as disk:
+        disk.entries = entries(log)
+        for point in _chosen(disk.entries, count, seed):
             point.build(disk, f"{work}/copy")
             stage, _, may = [s for s in stages if s[1] <= point.last][-1]
-            try:
-                slot = judge(Esp(f"{work}/copy", f"{work}/esp"))
-            except (RuntimeError, OSError, UnicodeDecodeError, LookupError) as error:
-                raise Failed(f"{stage}, {point}: {error!r}") from error
-            case.equal(slot in may, True, f"{stage}, {point}: slot {slot} boots, not one of {may}")
+            for checked in (False, True):
+                if checked:
+                    _fsck(f"{work}/copy")
+                try:
+                    slot = judge(Esp(f"{work}/copy", f"{work}/esp"))
+                except (RuntimeError, OSError, UnicodeDecodeError, LookupError) as error:
+                    raise Failed(f"{stage}, {point}, {checked=}: {error!r}") from error
+                case.equal(slot in may, True, f"{stage}, {point}, {checked=}: slot {slot} boots, not one of {may}")
             seen[stage, slot] += 1
     return seen
 
 
-class Stages:
-    """What goes on, by the entries of the log of a disk."""
+def _power_cuts(case, judge, count=20, seed=1, **_):
+    stages = []
 
-    def __init__(self, case, name):
-        self.log, self.all = case.guest.write_log(name), []
+    def begin(stage, *slots):
+        stages.append((stage, len(entries(case.guest.write_log("disk"))) if stages else 0, slots))
 
-    def begin(self, stage, *slots):
-        """From now on, everything before being durable, only @slots may boot."""
-        self.all.append((stage, len(_entries(self.log)), slots))
-
-
-def power_cuts(case, judge, count=20, seed=1, jobs=1):
-    """Tried in vain, updated, rolled back: after a cut below FAT the loader finds a complete version at any time."""
-    del jobs
     case.guest.logged = ["disk"]
-    stages = Stages(case, "disk")
-    stages.begin("install 3.1", "1", "2")
+    begin("install 3.1", "1", "2")
     case.up("1.0")
     case.update("3.1")
     case.reboot()
-    stages.begin("try 3.1", "1", "2")
+    begin("try 3.1", "1", "2")
     case.equal(case.up("1.0", boots=3), 3)
     case.gone_back("3.1", "used up its tries")
-    stages.begin("install 2.0", "1", "3")
+    begin("install 2.0", "1", "3")
     case.update("2.0")
     case.reboot()
-    stages.begin("try 2.0", "1", "3")
+    begin("try 2.0", "1", "3")
     case.up("2.0")
     case.blessed("2.0")
-    stages.begin("good", "3")
+    begin("good", "3")
     case.do("sync")
-    stages.begin("roll back", "1", "3")
+    begin("roll back", "1", "3")
     case.do("abctl rollback")
-    stages.begin("rolled back", "1")
+    begin("rolled back", "1")
     case.reboot()
     case.up("1.0")
     case.guest.kill()
     # no boot is needed to know: many more than of those that boot
-    seen = replay(case, "disk", judge, stages.all, lambda entries: _chosen(entries, 50 * count, seed))
-    return cuts.told(seen)
+    return cuts.told(replay(case, judge, stages, 50 * count, seed))
 
 
 def bls_power_cuts(case, **options):
     """Tried in vain, updated, rolled back: after a cut below FAT systemd-boot finds a complete version at any time."""
-    return power_cuts(case, Esp.systemd_boot, **options)
+    return _power_cuts(case, Esp.systemd_boot, **options)
 
 
 def grub_power_cuts(case, **options):
     """Tried in vain, updated, rolled back: after a cut below FAT GRUB finds a complete version at any time."""
-    return power_cuts(case, Esp.grub, **options)
+    return _power_cuts(case, Esp.grub, **options)

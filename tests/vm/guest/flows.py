@@ -4,7 +4,11 @@
 import random
 import re
 
+from machinery import writelog
+
 from . import cuts
+
+WHOLE = {"2.1": "sha256sum --quiet -c /usr/share/bulk.sha256"}
 
 
 def there_and_back(case):
@@ -82,6 +86,20 @@ def power_cuts(case, count=20, seed=1, jobs=2, keep=None):
             case.merge()
     case.blessed("2.1")
     case.guest.kill()
-    whole = {"2.1": "sha256sum --quiet -c /usr/share/bulk.sha256"}
-    return cuts.told(cuts.boot_all(case, moments, count, ("1.0", "2.1"), whole, jobs,
-                                   keep))
+    return cuts.told(cuts.boot_all(case, moments, count, ("1.0", "2.1"), WHOLE, jobs, keep))
+
+
+def write_cuts(case, count=20, seed=1, jobs=2, keep=None):
+    """The same between any two writes of the disk, its cache lost in part."""
+    log, stages = case.guest.write_log("disk"), [("update", 0)]
+    case.guest.logged = ["disk"]
+    case.up("1.0")
+    case.update("2.1")
+    stages.append(("restart", writelog.count_entries(log)))
+    case.reboot()
+    stages.append((cuts.FIRST_BOOT, writelog.count_entries(log)))
+    case.up("2.1")
+    case.blessed("2.1")
+    case.guest.kill()
+    moments = cuts.Writes(case, seed, stages)
+    return cuts.told(cuts.boot_all(case, moments, count, ("1.0", "2.1"), WHOLE, jobs, keep))
