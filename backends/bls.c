@@ -9,6 +9,7 @@
 
 #include "backends/bls.h"
 #include "backends/boot-backend.h"
+#include "backends/boot-cmdline.h"
 #include "backends/boot-copies.h"
 #include "backends/boot-files.h"
 #include "os/boot-partition.h"
@@ -204,7 +205,7 @@ static int describe(Bls *b, const Slot *slot, const BlsEntry *old, int left, Bls
         int r = boot_copies_find(b->boot_fd, slot->id, &paths, reterr);
 
         if (r >= 0)
-                r = boot_files_options(
+                r = boot_cmdline_make(
                                 b->world, slot, old ? old->options : NULL, &e.options, reterr);
         if (r < 0)
                 return r;
@@ -340,7 +341,7 @@ static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {
                 e = bls_find(&l, slot->id);
         if (!e || !slot->boot_options)
                 return r < 0 ? r : 0;
-        r = boot_files_options(b->world, slot, str_or(e->options, ""), &options, reterr);
+        r = boot_cmdline_make(b->world, slot, str_or(e->options, ""), &options, reterr);
         if (r < 0 || str_eq(options, e->options))
                 return r;
         free(e->options);

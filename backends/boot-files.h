@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* backends/boot-files.h - what a slot consists of for a loader that does not read slots: kernel,
- * initrd and command line. Knows no loader's words. */
+/* backends/boot-files.h - what a slot consists of for a loader that does not read slots: kernel and
+ * initrd. Knows no loader's words. */
 #pragma once
 
 #include "backends/slot-backend.h"
@@ -18,9 +18,3 @@ int boot_fstab_fit(int root_fd, Err **reterr);
 
 /* The same, and has the tree a kernel? */
 int boot_files_fit(int root_fd, Err **reterr);
-
-/* The kernel command line of a slot: what names its root, then Cmdline=, else what the running
- * one has in common with every slot and every boot; mount options but for subvol= stay in
- * rootflags=. @rest: an older line of the slot to go on with instead of both, or NULL. */
-int boot_files_options(
-                const World *w, const Slot *slot, const char *rest, char **ret, Err **reterr);

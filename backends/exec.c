@@ -4,7 +4,7 @@
 #include <fcntl.h>
 
 #include "backends/boot-backend.h"
-#include "backends/boot-files.h"
+#include "backends/boot-cmdline.h"
 #include "os/process.h"
 
 enum { FACTS_MAX = 16 * 1024 };
@@ -149,7 +149,7 @@ static int exec_arm(BootBackend *base, const Slot *slot, unsigned tries, const S
         Exec *b = to_exec(base);
         _cleanup_(freep) char *options = NULL;
         char number[16];
-        int r = boot_files_options(b->world, slot, NULL, &options, reterr);
+        int r = boot_cmdline_make(b->world, slot, NULL, &options, reterr);
 
         snprintf(number, sizeof(number), "%u", tries);
         return r < 0 ? r

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 
 #include "backends/boot-backend.h"
+#include "backends/boot-cmdline.h"
 #include "backends/boot-copies.h"
 #include "backends/boot-files.h"
 #include "backends/grub.h"
@@ -193,7 +194,7 @@ static int files_on_partition(Grub *b, const Slot *slot, Files *f, Err **reterr)
         return 0;
 }
 
-/* The entry as it should be now. @rest: as in boot_files_options(). Durable; old or new after a
+/* The entry as it should be now. @rest: as in boot_cmdline_make(). Durable; old or new after a
  * power cut. */
 static int write_entry(Grub *b, const Slot *slot, const char *rest, Err **reterr) {
         _cleanup_(freep) char *title = str_printf("Version %s (slot %s)", slot->version, slot->id),
@@ -208,7 +209,7 @@ static int write_entry(Grub *b, const Slot *slot, const char *rest, Err **reterr
         r = b->world->config->kernel_in_slot ? files_in_slot(b, slot, &files, reterr)
                                              : files_on_partition(b, slot, &files, reterr);
         if (r >= 0)
-                r = boot_files_options(b->world, slot, rest, &options, reterr);
+                r = boot_cmdline_make(b->world, slot, rest, &options, reterr);
         if (r >= 0)
                 r = dir_make_at(b->home_fd, path, 0755, reterr);
         if (r >= 0)
@@ -341,7 +342,7 @@ static int grub_follow(BootBackend *base, const Slot *slot, Err **reterr) {
 
         if (r <= 0 || !slot->boot_options)
                 return r;
-        r = boot_files_options(b->world, slot, now, &then, reterr);
+        r = boot_cmdline_make(b->world, slot, now, &then, reterr);
         if (r < 0 || str_eq(now, then))
                 return r;
         r = write_entry(b, slot, now, reterr);

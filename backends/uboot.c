@@ -9,6 +9,7 @@
 #include <ctype.h>
 
 #include "backends/boot-backend.h"
+#include "backends/boot-cmdline.h"
 #include "backends/boot-copies.h"
 #include "backends/boot-files.h"
 #include "os/boot-partition.h"
@@ -293,7 +294,7 @@ static int uboot_arm(BootBackend *base, const Slot *slot, unsigned tries, const 
 
         old = r >= 0 ? order_find(&o, slot->id) : NULL;
         if (r >= 0)
-                r = boot_files_options(b->world, slot, old ? old->args : NULL, &args, reterr);
+                r = boot_cmdline_make(b->world, slot, old ? old->args : NULL, &args, reterr);
         snprintf(left, sizeof(left), "%x", tries);
         if (r >= 0)
                 r = set_files(b, slot, reterr);
@@ -369,7 +370,7 @@ static int uboot_follow(BootBackend *base, const Slot *slot, Err **reterr) {
         c = r >= 0 ? order_find(&o, slot->id) : NULL;
         if (!c || !c->args)
                 return r;
-        r = boot_files_options(b->world, slot, c->args, &args, reterr);
+        r = boot_cmdline_make(b->world, slot, c->args, &args, reterr);
         if (r >= 0 && !str_eq(args, c->args))
                 r = set_of(b, slot->id, "ARGS", args, reterr);
         return r < 0 ? err_add(reterr, r, "correct the command line of slot %s", slot->id) : 0;

@@ -5,6 +5,7 @@
 #include "tests/unit/folder.h"
 
 #include "backends/boot-backend.h"
+#include "backends/boot-cmdline.h"
 #include "backends/boot-files.h"
 
 /* Says what is in the file "facts", notes how it was called, fails where it is told to. */
@@ -83,9 +84,9 @@ static void mount_options_stay(void **state _unused_) {
                 _cleanup_(freep) char *options = NULL, *again = NULL;
 
                 put_file(dir_fd, "proc/cmdline", table[i].running);
-                assert_int_equal(boot_files_options(&w, &slots[1], NULL, &options, NULL), 0);
+                assert_int_equal(boot_cmdline_make(&w, &slots[1], NULL, &options, NULL), 0);
                 assert_string_equal(options, table[i].options);
-                assert_int_equal(boot_files_options(&w, &slots[1], options, &again, NULL), 0);
+                assert_int_equal(boot_cmdline_make(&w, &slots[1], options, &again, NULL), 0);
                 if (!table[i].cmdline)
                         assert_string_equal(again, options);
         }
@@ -103,14 +104,14 @@ static void rescue_words_go(void **state _unused_) {
         _cleanup_(freep) char *options = NULL, *own = NULL, *configured = NULL;
 
         put_file(dir_fd, "proc/cmdline", running);
-        assert_int_equal(boot_files_options(&w, &slots[1], NULL, &options, NULL), 0);
+        assert_int_equal(boot_cmdline_make(&w, &slots[1], NULL, &options, NULL), 0);
         assert_string_equal(options, "root=2 rootflags=subvol=x quiet 10 panic=10 rd.shell=0 "
                                      "initcall_debug");
         /* on purpose, for that slot or for all of them */
-        assert_int_equal(boot_files_options(&w, &slots[1], "root=2 single x", &own, NULL), 0);
+        assert_int_equal(boot_cmdline_make(&w, &slots[1], "root=2 single x", &own, NULL), 0);
         assert_string_equal(own, "root=2 rootflags=subvol=x single x");
         c.cmdline = (char *) "init=/x";
-        assert_int_equal(boot_files_options(&w, &slots[1], NULL, &configured, NULL), 0);
+        assert_int_equal(boot_cmdline_make(&w, &slots[1], NULL, &configured, NULL), 0);
         assert_string_equal(configured, "root=2 rootflags=subvol=x init=/x");
 }
 
