@@ -353,6 +353,7 @@ static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {
 const BootOps bls_boot_ops = {
                 .name = "bls",
                 .atomic = true,
+                .cmdline = true,
                 .open = bls_open,
                 .close = bls_close,
                 .facts = bls_facts,

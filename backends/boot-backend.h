@@ -22,7 +22,8 @@ void boot_facts_done(BootFacts *f);
 
 typedef struct BootOps {
         const char *name;
-        bool atomic; /* arm() has one commit point */
+        bool atomic;  /* arm() has one commit point */
+        bool cmdline; /* arm() tells the kernel what Slot->cmdline says; else somebody else does */
 
         int (*open)(const World *w, BootBackend **ret, Err **reterr);
         BootBackend *(*close)(BootBackend *b);

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "backends/boot-cmdline.h"
+#include "backends/boot-words.h"
 #include "os/file.h"
 #include "os/proc.h"
-
-/* What only one slot can be told. */
-static const char *const of_a_slot[] = {"root=", "rootflags=", "rootfstype=", "BOOT_IMAGE=",
-                "initrd=", "abupdate.", "ro", "rw", NULL};
 
 /* What a person types at the menu for one boot: another first process, a unit to stop at, a shell
  * before the root is mounted. A slot that was given it would never come up by itself. */
@@ -14,13 +11,6 @@ static const char *const of_a_boot[] = {
                 "systemd.debug_shell", "systemd.debug-shell", "rd.systemd.debug_shell",
                 "rd.systemd.debug-shell", "rd.break", "break", "break=", "single", "rescue",
                 "emergency", "recovery", "-b", "-s", "s", "S", "1", "2", "3", "4", "5", NULL};
-
-static bool begins_or_is(const char *const words[], const char *w) {
-        for (; *words; words++)
-                if (strpbrk(*words, "=.") ? str_after(w, *words) != NULL : str_eq(w, *words))
-                        return true;
-        return false;
-}
 
 /* A command line without some words; those with '=' or '.' in them are beginnings of words. */
 static int without(const char *line, const char *const words[], char **ret) {
@@ -31,7 +21,7 @@ static int without(const char *line, const char *const words[], char **ret) {
                         w = strtok_r(NULL, " \t\n", &save)) {
                 char *more;
 
-                if (begins_or_is(words, w))
+                if (word_among(w, words))
                         continue;
                 more = str_printf("%s%s%s", kept, *kept ? " " : "", w);
                 if (!more)
@@ -56,12 +46,26 @@ static int running_options(const char *line, char **ret) {
         _cleanup_(freep) char *lasting = NULL;
         int r = without(line, of_a_boot, &lasting);
 
-        return r < 0 ? r : without(lasting, of_a_slot, ret);
+        return r < 0 ? r : without(lasting, words_of_a_slot, ret);
 }
 
-/* How the root is mounted, but for what names it: "compress=zstd,device=/dev/sdb". @seed: the devices
- * belong to one slot. */
-static int common_flags(const char *line, bool seed, char **ret) {
+/* What a version brings, but for what names a root. */
+static int brought_options(const char *line, char **ret) {
+        return without(line, words_of_a_slot, ret);
+}
+
+/* Takes each option out that names the root, and with @devices those that name its devices. */
+static int drop_names(char **flags, bool devices) {
+        int r = mount_option_drop(flags, "subvol");
+
+        if (r >= 0)
+                r = mount_option_drop(flags, "subvolid");
+        return r >= 0 && devices ? mount_option_drop(flags, "device") : r;
+}
+
+/* How the root is mounted, but for what names it: "compress=zstd,device=/dev/sdb". @devices: without
+ * its devices. */
+static int common_flags(const char *line, bool devices, char **ret) {
         _cleanup_(freep) char *copy = strdup(line), *flags = strdup("");
         char *save = NULL;
         int r = copy && flags ? 0 : -ENOMEM;
@@ -74,13 +78,33 @@ static int common_flags(const char *line, bool seed, char **ret) {
                         r = str_set(&flags, value);
         }
         if (r >= 0)
-                r = mount_option_drop(&flags, "subvol");
-        if (r >= 0)
-                r = mount_option_drop(&flags, "subvolid");
-        if (r >= 0 && seed)
-                r = mount_option_drop(&flags, "device");
+                r = drop_names(&flags, devices);
         if (r >= 0)
                 *ret = MOVE(flags);
+        return r;
+}
+
+static int add_flag(char **flags, const char *flag) {
+        char *more = str_printf("%s%s%s", *flags, **flags ? "," : "", flag);
+
+        if (!more)
+                return -ENOMEM;
+        free(*flags);
+        *flags = more;
+        return 0;
+}
+
+/* Which disks the file system has, and that one has gone, no version can know: the running kernel
+ * was told, and its root is on the same ones. */
+static int add_disks(char **flags, const char *running) {
+        _cleanup_(freep) char *all = NULL;
+        char *save = NULL;
+        int r = common_flags(running, /* devices= */ false, &all);
+
+        for (char *f = r >= 0 ? strtok_r(all, ",", &save) : NULL; r >= 0 && f;
+                        f = strtok_r(NULL, ",", &save))
+                if (str_after(f, "device=") || str_eq(f, "degraded"))
+                        r = add_flag(flags, f);
         return r;
 }
 
@@ -94,28 +118,55 @@ static char *with_flags(const char *options, const char *flags) {
         return str_printf("%.*s,%s%s", (int) n, options, flags, options + n);
 }
 
-/* @rest: an older command line, to go on with what it has in common; NULL: as configured. */
+static int read_running(const World *w, char **ret, Err **reterr) {
+        int r = file_read_at(w->root_fd, "proc/cmdline", 64 * 1024, ret, NULL, reterr);
+
+        return r < 0 ? err_add(reterr, r, "read the kernel command line") : 0;
+}
+
+/* One place that words come from. */
+typedef struct Source {
+        const char *line;
+        int (*options)(const char *line, char **ret);
+} Source;
+
+/* The first that says something. */
+static Source choose(const World *w, const Slot *slot, const char *rest, const char *running) {
+        if (rest)
+                return (Source){rest, brought_options};
+        if (w->config->cmdline)
+                return (Source){w->config->cmdline, configured_options};
+        if (slot->cmdline)
+                return (Source){slot->cmdline, brought_options};
+        return (Source){running, running_options};
+}
+
 int boot_cmdline_make(
                 const World *w, const Slot *slot, const char *rest, char **ret, Err **reterr) {
         _cleanup_(freep) char *running = NULL, *common = NULL, *flags = NULL, *root = NULL;
-        const char *line = rest ? rest : w->config->cmdline;
+        bool seed = str_eq(w->config->backend, "seed");
+        bool needs_running = !rest && !w->config->cmdline;
         char *text = NULL;
-        int r;
+        bool brought;
+        Source from;
+        int r = needs_running ? read_running(w, &running, reterr) : 0;
 
         if (!slot->boot_options)
                 return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
                                 "slot %s cannot be named in a boot entry", slot->id);
-        if (!line) {
-                r = file_read_at(w->root_fd, "proc/cmdline", 64 * 1024, &running, NULL, reterr);
-                if (r < 0)
-                        return err_add(reterr, r, "read the kernel command line");
-                line = running;
-        }
-        r = rest                 ? without(rest, of_a_slot, &common)
-            : w->config->cmdline ? configured_options(line, &common)
-                                 : running_options(line, &common);
+        if (r < 0)
+                return r;
+        from = choose(w, slot, rest, running);
+        brought = from.line == slot->cmdline;
+        if (brought) /* a hand may have written the record */
+                r = words_check(from.line, "Cmdline= of the slot", reterr);
+        if (r < 0)
+                return r;
+        r = from.options(from.line, &common);
         if (r >= 0)
-                r = common_flags(line, str_eq(w->config->backend, "seed"), &flags);
+                r = common_flags(from.line, seed || brought, &flags);
+        if (r >= 0 && brought && !seed)
+                r = add_disks(&flags, running);
         if (r >= 0)
                 root = with_flags(slot->boot_options, flags);
         if (root)

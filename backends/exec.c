@@ -179,6 +179,7 @@ static int exec_follow(BootBackend *base, const Slot *slot, Err **reterr) {
 const BootOps exec_boot_ops = {
                 .name = "exec",
                 .atomic = true,
+                .cmdline = true,
                 .open = exec_open,
                 .close = exec_close,
                 .facts = exec_facts,

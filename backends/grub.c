@@ -352,6 +352,7 @@ static int grub_follow(BootBackend *base, const Slot *slot, Err **reterr) {
 const BootOps grub_boot_ops = {
                 .name = "grub",
                 .atomic = true,
+                .cmdline = true,
                 .open = grub_open,
                 .close = grub_close,
                 .facts = grub_facts,

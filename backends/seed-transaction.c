@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is done to the running system in place: a fact of one boot, kept on the sprout. A reboot into
  * the sealed device leaves the sprout and all that was changed on it, and this with it. */
+#include "backends/parts.h"
 #include "backends/seed.h"
 #include "base/kv.h"
 #include "os/file.h"
@@ -77,4 +78,22 @@ int seed_copy_booted(SlotBackend *b, const char *job, Err **reterr) {
                                 "the running system is not in a slot");
         r = layout_copy(&to_seed(b)->layout, booted, image_fd, reterr);
         return r < 0 ? err_add(reterr, r, "copy the running system") : 0;
+}
+
+/* What the running root was made from: that cannot have been written to since, for it was sealed until
+ * the transaction began. */
+int seed_open_before(SlotBackend *b, const Slot *booted, int *ret_fd, Err **reterr) {
+        _cleanup_(part_list_done) PartList parts = {0};
+        _cleanup_(freep) char *path = NULL;
+        int fd, r = part_list_parse(booted->subvolumes, &parts, reterr);
+
+        if (r < 0)
+                return r;
+        path = str_printf("%s/image/%s", booted->id, parts.parts[0].name);
+        fd = path ? dir_open_at(to_seed(b)->layout.slots_fd, path, reterr)
+                  : err_new(reterr, ENOMEM, "out of memory");
+        if (fd < 0)
+                return fd;
+        *ret_fd = fd;
+        return 0;
 }

@@ -253,6 +253,7 @@ const SlotOps seed_slot_ops = {
                 .copy_booted = seed_copy_booted,
                 .in_place = seed_in_place,
                 .build = seed_build,
+                .open_before = seed_open_before,
                 .place = seed_place,
                 .record = seed_record,
                 .discard = seed_discard,

@@ -80,6 +80,7 @@ int seed_transaction(const Seed *s, char **ret, Err **reterr);
 /* The verbs that have a file of their own. */
 int seed_in_place(SlotBackend *b, const char *transaction, Err **reterr);
 int seed_copy_booted(SlotBackend *b, const char *job, Err **reterr);
+int seed_open_before(SlotBackend *b, const Slot *booted, int *ret_fd, Err **reterr);
 int seed_list(SlotBackend *b, SlotList **ret, Err **reterr);
 int seed_target(SlotBackend *b, const SlotList *slots, const char *next, char **ret_id,
                 char **ret_note, Err **reterr);

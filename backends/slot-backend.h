@@ -99,6 +99,10 @@ typedef struct SlotOps {
         /* The top of the tree of a slot that is there; a new descriptor. NULL: it cannot be looked into. */
         int (*open_root)(SlotBackend *b, const Slot *slot, int *ret_fd, Err **reterr);
 
+        /* The top of the tree of the booted slot as it was before its open transaction; a new descriptor.
+         * NULL: nobody knows. */
+        int (*open_before)(SlotBackend *b, const Slot *booted, int *ret_fd, Err **reterr);
+
         /* Writes the slot's facts. Durable; old or new after a power cut. */
         int (*record)(SlotBackend *b, const Slot *slot, Err **reterr);
 

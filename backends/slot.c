@@ -19,6 +19,7 @@ void slot_done(Slot *s) {
         free(s->reason);
         free(s->subvolumes);
         free(s->kernel);
+        free(s->cmdline);
         free(s->transaction);
         free(s->fallback);
         free(s->boot_options);
@@ -101,6 +102,8 @@ int slot_format(const Slot *s, char **ret) {
                 r = kv_set(kv, "Subvolumes", s->subvolumes);
         if (r >= 0)
                 r = kv_set(kv, "Kernel", s->kernel);
+        if (r >= 0) /* an empty value would be none */
+                r = kv_set(kv, "Cmdline", str_eq(s->cmdline, "") ? " " : s->cmdline);
         if (r >= 0)
                 r = kv_set(kv, "Transaction", s->transaction);
         if (r >= 0)
@@ -121,6 +124,10 @@ static int read_texts(const Kv *kv, Slot *s) {
                 r = str_set(&s->subvolumes, kv_get(kv, "Subvolumes"));
         if (r >= 0)
                 r = str_set(&s->kernel, kv_get(kv, "Kernel"));
+        if (r >= 0)
+                r = str_set(&s->cmdline, kv_get(kv, "Cmdline"));
+        if (r >= 0 && str_eq(s->cmdline, " "))
+                *s->cmdline = '\0';
         if (r >= 0)
                 r = str_set(&s->transaction, kv_get(kv, "Transaction"));
         if (r >= 0)

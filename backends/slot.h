@@ -36,8 +36,9 @@ typedef struct Slot {
         uint64_t tries;     /* boots that it had when it was armed on trial, 0: never was */
         char *subvolumes;   /* "name:/place name:/place", the root first */
         char *kernel;       /* version of the newest kernel in it, may be NULL */
-        char *transaction;  /* open in-place transaction on it, may be NULL */
-        bool changed;       /* the running system was opened for changes in place in this boot */
+        char *cmdline; /* what its version brings for its kernel to be told; NULL: nothing, "": no words */
+        char *transaction; /* open in-place transaction on it, may be NULL */
+        bool changed;      /* the running system was opened for changes in place in this boot */
         char *fallback; /* slot to boot until that is committed; NULL: this one, which is not changed itself */
         uint64_t boot_key;  /* how a boot backend knows it: the id of its root subvolume */
         char *boot_options; /* the same for a command line: root= and rootflags=; may be NULL */

@@ -170,6 +170,14 @@ static int snapshot_open_root(SlotBackend *b, const Slot *slot, int *ret_fd, Err
         return 0;
 }
 
+/* The copy that begin() made. */
+static int snapshot_open_before(SlotBackend *b, const Slot *booted, int *ret_fd, Err **reterr) {
+        const Slot copy = {.id = booted->fallback};
+
+        return copy.id ? snapshot_open_root(b, &copy, ret_fd, reterr)
+                       : err_kind(reterr, ERR_NO_TRANSACTION, ENOENT, "no transaction is open");
+}
+
 static int snapshot_record(SlotBackend *b, const Slot *slot, Err **reterr) {
         return layout_record(&to_snapshot(b)->layout, slot, reterr);
 }
@@ -200,6 +208,7 @@ const SlotOps snapshot_slot_ops = {
                 .build = snapshot_build,
                 .place = snapshot_place,
                 .open_root = snapshot_open_root,
+                .open_before = snapshot_open_before,
                 .record = snapshot_record,
                 .discard = snapshot_discard,
                 .clean = snapshot_clean,

@@ -379,6 +379,7 @@ static int uboot_follow(BootBackend *base, const Slot *slot, Err **reterr) {
 const BootOps uboot_boot_ops = {
                 .name = "uboot",
                 .atomic = true,
+                .cmdline = true,
                 .open = uboot_open,
                 .close = uboot_close,
                 .facts = uboot_facts,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdarg.h>
 
+#include "backends/boot-words.h"
 #include "os/btrfs.h"
 #include "os/file.h"
 #include "update/jobs.h"
@@ -87,6 +88,18 @@ static int check_boot(const Facts *f, FindingList *l) {
                                 "slot %s boots next and is %s", next->id,
                                 slot_state_to_string(next->state));
         return r;
+}
+
+/* As it would be refused in an image that was made of this system, and in a transaction that changes it. */
+static int check_words(const Machine *m, FindingList *l) {
+        _cleanup_(freep) char *words = NULL;
+        _cleanup_(err_freep) Err *why = NULL;
+
+        if (!m->boot->ops->cmdline || m->config->cmdline ||
+                        words_read(m->root_fd, &words, &why) >= 0)
+                return 0;
+        return add(l, "warning", "boot", "correct the file, or set Cmdline= in [Boot]", "%s",
+                        err_text(why));
 }
 
 /* What there is to do about a slot that holds no whole version. */
@@ -222,6 +235,8 @@ int machine_check(Machine *m, const Facts *f, FindingList *ret, Err **reterr) {
 
         if (r >= 0)
                 r = check_boot(f, &l);
+        if (r >= 0)
+                r = check_words(m, &l);
         if (r >= 0)
                 r = check_slots(f, &l);
         if (r >= 0)

@@ -132,7 +132,7 @@ static int step_place(Job *j, void *context, Err **reterr) {
         _cleanup_(slot_done) Slot draft = {0};
         int r = describe_draft(in, &draft, reterr);
 
-        return r < 0 ? r : slot_build_and_place(j, in->quarantine, &draft, reterr);
+        return r < 0 ? r : slot_build_and_place(j, in->quarantine, NULL, &draft, reterr);
 }
 
 static int undo_place(Job *j, void *context, Err **reterr) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The image of a device goes back onto it: a staged slot again, which boots when somebody says so. */
+#include "backends/boot-words.h"
 #include "backends/kernel.h"
 #include "os/file.h"
 #include "stream/device-load.h"
@@ -97,6 +98,9 @@ static int describe(Job *j, int root_fd, Slot *s, Err **reterr) {
         _cleanup_(strv_freep) char **kernels = NULL;
         int r = kernel_versions(root_fd, &kernels, reterr);
         size_t n = 0;
+
+        if (r >= 0 && s->cmdline) /* it came with the image */
+                r = words_check(s->cmdline, "Cmdline= of the slot", reterr);
 
         if (r < 0)
                 return r;

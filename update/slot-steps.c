@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "update/slot-steps.h"
+#include "backends/boot-words.h"
 #include "backends/kernel.h"
 #include "os/file.h"
 #include "update/records.h"
@@ -67,7 +68,39 @@ int slot_bring(Job *j, const Slot *slot, int root_fd, Err **reterr) {
         return r;
 }
 
-int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **reterr) {
+/* Has the open transaction on @from, if there is one, changed what its version brings? */
+static int words_changed(Job *j, const Slot *from, int root_fd, Err **reterr) {
+        SlotBackend *slots = j->m->slots;
+        _cleanup_(fd_closep) int before_fd = -1;
+        int r;
+
+        if (!from->transaction || !slots->ops->open_before)
+                return 0;
+        r = slots->ops->open_before(slots, from, &before_fd, reterr);
+        return r < 0 ? r : words_differ(root_fd, before_fd, reterr);
+}
+
+/* Written into the record, and not read from the tree when the slot is armed: a device that does not run
+ * cannot be looked into, and what the running system does to its own tree was checked by nobody. So what
+ * is armed is what was found right when the slot was placed or committed, with either backend. */
+int slot_take_words(Job *j, const Slot *from, int root_fd, Slot *slot, Err **reterr) {
+        int r = 1;
+
+        if (!j->m->boot->ops->cmdline || j->m->config->cmdline)
+                return 0;
+        if (from)
+                r = words_changed(j, from, root_fd, reterr);
+        if (r == 0)
+                return str_set(&slot->cmdline, from->cmdline) < 0
+                                       ? err_new(reterr, ENOMEM, "out of memory")
+                                       : 0;
+        if (r > 0)
+                r = words_read(root_fd, &slot->cmdline, reterr);
+        return r < 0 ? r : 1;
+}
+
+int slot_build_and_place(
+                Job *j, const char *quarantine, const Slot *from, Slot *draft, Err **reterr) {
         _cleanup_(strv_freep) char **kernels = NULL;
         _cleanup_(fd_closep) int root_fd = -1;
         SlotBackend *slots = j->m->slots;
@@ -78,6 +111,8 @@ int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **rete
         r = slots->ops->build(slots, quarantine, draft, &root_fd, reterr);
         if (r >= 0)
                 r = j->m->boot->ops->fits(j->m->boot, root_fd, reterr);
+        if (r >= 0)
+                r = slot_take_words(j, from, root_fd, draft, reterr);
         if (r >= 0)
                 r = kernel_versions(root_fd, &kernels, reterr);
         if (r < 0)

@@ -12,9 +12,16 @@ int slot_choose(Job *j, char **ret_id, char **ret_note, Err **reterr);
 bool slot_scrub_wanted(const Machine *m);
 int step_scrub(Job *j, void *context, Err **reterr);
 
+/* What the version with this tree brings for the command line of its kernel goes into @slot->cmdline, where
+ * the loader takes it from us: 1. @from: the running slot that it was made from, NULL: none; where an open
+ * transaction on that has changed nothing of it, it is what @from had: 0. ERR_WRONG_LAYOUT: a loader
+ * would read it as something else. Writes nothing. */
+int slot_take_words(Job *j, const Slot *from, int root_fd, Slot *slot, Err **reterr);
+
 /* From the quarantine to slots/: builds the tree, asks the boot backend whether it fits, places
- * it. Fills in kernel and read_only of @draft. */
-int slot_build_and_place(Job *j, const char *quarantine, Slot *draft, Err **reterr);
+ * it. @from: as in slot_take_words(). Fills in kernel, cmdline and read_only of @draft. */
+int slot_build_and_place(
+                Job *j, const char *quarantine, const Slot *from, Slot *draft, Err **reterr);
 
 /* Kernel and initrd of the tree go to where the loader reads them, for @slot. Where they do not fit,
  * those of bad slots make room, the oldest first. */

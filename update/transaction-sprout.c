@@ -111,7 +111,7 @@ static int step_copy(Job *j, void *context, Err **reterr) {
 
 static int step_place(Job *j, void *context, Err **reterr) {
         Change *c = context;
-        int r = slot_build_and_place(j, c->quarantine, &c->draft, reterr);
+        int r = slot_build_and_place(j, c->quarantine, facts_booted(&j->facts), &c->draft, reterr);
 
         return r < 0 ? r : job_refresh(j, reterr);
 }

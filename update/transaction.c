@@ -44,7 +44,7 @@ static int step_place(Job *j, void *context, Err **reterr) {
                         str_set(&draft.version, t->version) < 0 ||
                         str_set(&draft.subvolumes, t->subvolumes) < 0)
                 return err_new(reterr, ENOMEM, "out of memory");
-        r = slot_build_and_place(j, t->quarantine, &draft, reterr);
+        r = slot_build_and_place(j, t->quarantine, facts_booted(&j->facts), &draft, reterr);
         return r < 0 ? r : job_refresh(j, reterr);
 }
 
@@ -167,12 +167,31 @@ int transaction_version(
         return 0;
 }
 
+/* Where the transaction has changed what the kernel is to be told, the loader's older line is not the
+ * slot's any more: without it arm() takes what is recorded. */
+static int renew_words(Job *j, Slot *changed, Err **reterr) {
+        SlotBackend *slots = j->m->slots;
+        BootBackend *boot = j->m->boot;
+        _cleanup_(fd_closep) int root_fd = -1;
+        int r = slots->ops->open_root ? slots->ops->open_root(slots, changed, &root_fd, reterr) : 0;
+
+        if (r < 0 || root_fd < 0)
+                return r;
+        r = slot_take_words(j, changed, root_fd, changed, reterr);
+        if (r <= 0)
+                return r;
+        r = slots->ops->record(slots, changed, reterr);
+        return r >= 0 && boot->ops->forget ? boot->ops->forget(boot, changed, reterr) : r;
+}
+
 /* What the loader has of the slot is from before the changes. The copy boots next as yet. */
 static int step_fits(Job *j, void *context, Err **reterr) {
-        const Slot *changed = slot_find(j->facts.slots, context);
+        Slot *changed = slot_find(j->facts.slots, context);
         BootBackend *boot = j->m->boot;
         int r = boot->ops->fits(boot, j->m->root_fd, reterr);
 
+        if (r >= 0 && changed)
+                r = renew_words(j, changed, reterr);
         return r < 0 || !changed ? r : slot_bring(j, changed, j->m->root_fd, reterr);
 }
 

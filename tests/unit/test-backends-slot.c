@@ -7,6 +7,7 @@
 
 static void every_fact_comes_back(void **state _unused_) {
         static const SlotState on_disk[] = {SLOT_STAGED, SLOT_GOOD, SLOT_BAD};
+        static const char *const words[] = {NULL, "", "a=\"b c\" d"};
 
         for (size_t i = 0; i < ARRAY_SIZE(on_disk); i++) {
                 const Slot s = {.state = on_disk[i],
@@ -19,6 +20,7 @@ static void every_fact_comes_back(void **state _unused_) {
                                 .exclusive = 5,
                                 .subvolumes = (char *) "a:/ b:/usr",
                                 .kernel = (char *) "6.1.0",
+                                .cmdline = (char *) words[i],
                                 .transaction = (char *) "t1",
                                 .fallback = (char *) "2"};
                 _cleanup_(slot_done) Slot back = {0};
@@ -32,6 +34,7 @@ static void every_fact_comes_back(void **state _unused_) {
                 assert_int_equal(back.pinned, i == 1);
                 assert_true(back.created == UINT64_MAX);
                 assert_string_equal(back.fallback, "2");
+                assert_true(str_eq(back.cmdline, words[i]));
                 assert_null(back.id); /* the folder's name, not the file's */
         }
 }
