@@ -211,6 +211,17 @@ def test_words_of_a_device_in_place(case):
     _change_in_place(case, it, _brings("three=3", MACHINE))
     case.expect(it, booted="b")
     case.equal(_words(it), "ro three=3")
+    # a file that nobody asked stays what it was, also when somebody would ask
+    case.abctl(it, "merge")
+    it.reboot()
+    conf = "etc/abupdate/abupdated.conf.d/words.conf"
+    _change_in_place(case, it, f"mkdir -p etc/abupdate/abupdated.conf.d && printf '[Boot]\\nCmdline=set=1\\n' "
+                     f">{conf} && " + _brings("four=4", MACHINE))
+    case.equal(_words(it), "ro set=1")
+    case.abctl(it, "merge")
+    it.reboot()
+    _change_in_place(case, it, f"rm {conf}")
+    case.equal(_words(it), "ro set=1")
 
 
 def test_words_through_grub(case):
