@@ -42,9 +42,21 @@ static int find_file(int root_fd, const char *const patterns[], const char *vers
         return 0;
 }
 
+static int find_kernel(int root_fd, const char *version, char **ret) {
+        int r = 0;
+
+        for (const char *const *name = kernel_names; r == 0 && *name; name++) {
+                _cleanup_(freep) char *usr = str_printf("usr/lib/modules/%%/%s", *name),
+                                      *boot = str_printf("boot/%s-%%", *name),
+                                      *lib = str_printf("lib/modules/%%/%s", *name);
+                const char *const patterns[] = {usr, boot, lib, NULL};
+
+                r = usr && boot && lib ? find_file(root_fd, patterns, version, ret) : -ENOMEM;
+        }
+        return r;
+}
+
 int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **reterr) {
-        static const char *const kernels[] = {"usr/lib/modules/%/vmlinuz", "boot/vmlinuz-%",
-                        "lib/modules/%/vmlinuz", NULL};
         static const char *const initrds[] = {"usr/lib/modules/%/initrd", "boot/initrd.img-%",
                         "boot/initramfs-%.img", "boot/initrd-%", NULL};
         _cleanup_(strv_freep) char **versions = NULL;
@@ -58,7 +70,7 @@ int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **ret
                 n++;
         r = 0;
         while (r == 0 && n-- > 0) {
-                r = find_file(root_fd, kernels, versions[n], &kernel);
+                r = find_kernel(root_fd, versions[n], &kernel);
                 if (r > 0)
                         r = find_file(root_fd, initrds, versions[n], &initrd) < 0 ? -ENOMEM : 1;
         }
@@ -67,7 +79,8 @@ int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **ret
         if (r == 0)
                 return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
                                 "the new version has no kernel that could be booted: neither "
-                                "/usr/lib/modules/*/vmlinuz nor /boot/vmlinuz-* with modules");
+                                "/usr/lib/modules/*/vmlinuz nor /boot/vmlinuz-* with modules, nor "
+                                "Image, zImage and the like in their places");
         *ret_kernel = MOVE(kernel);
         *ret_initrd = MOVE(initrd);
         return 0;

@@ -5,8 +5,8 @@
 
 #include "backends/slot-backend.h"
 
-/* Kernel and initrd (NULL: none) of the newest version in the tree that has modules, as paths in
- * it. ERR_WRONG_LAYOUT where it has no kernel. */
+/* Kernel (by one of kernel_names) and initrd (NULL: none) of the newest version in the tree that has
+ * modules and a kernel, as paths in it. ERR_WRONG_LAYOUT where it has none. Changes nothing. */
 int boot_files_find(int root_fd, char **ret_kernel, char **ret_initrd, Err **reterr);
 
 /* Opens a file of the tree: links inside it are fine, out of it never. Negative errno on failure. */

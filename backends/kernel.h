@@ -4,8 +4,12 @@
 
 #include "base/err.h"
 
-/* The versions that have modules in usr/lib/modules (or lib/modules), the newest last;
- * NULL-terminated, may be empty. */
+/* What kernels are called: in the folder of their modules as it stands here, in /boot with "-<version>" behind.
+ * The first that is there counts. NULL at the end. */
+extern const char *const kernel_names[];
+
+/* The versions that have modules (modules.dep, or a kernel beside them) in usr/lib/modules (or
+ * lib/modules), the newest last; NULL-terminated, may be empty. */
 int kernel_versions(int root_fd, char ***ret, Err **reterr);
 
 /* Does the tree hold a kernel image that a loader can take from it? */

@@ -260,5 +260,34 @@ def test_words_through_uboot(case):
     case.equal(_words(it), "rw by=commit")
 
 
+def _kernels(it):
+    """The first lines of the kernels on the boot partition."""
+    return it.run("sh", "-c", f"cd {it.root}/efi/abupdate/kernels && head -qn1 linux-*").out.splitlines()
+
+
+def test_other_names_of_kernels(case):
+    """A kernel is found by the names that it has on devices, where its version has modules."""
+    it = case.machine(loader="bls")
+    modules = "cd usr/lib/modules/*/ && v=$(basename $PWD) && top=../../../.. && touch modules.dep"
+    image = case.image(it, "2.0", change=f"{modules} && mkdir -p $top/boot && mv vmlinuz $top/boot/zImage-9.9")
+    seen = _boot_files(it)
+    case.refused(it, "update", image, error="WrongLayout")
+    case.equal(_boot_files(it), seen)
+    for version, change in (("3.0", "mv vmlinuz Image.gz"),
+                            ("4.0", "mkdir -p $top/boot && mv vmlinuz $top/boot/kernel-$v"),
+                            ("5.0", "mkdir -p $top/boot && echo other >$top/boot/Image-$v")):
+        case.to(it, version, start="1.0", change=f"{modules} && {change}")
+        case.expect(it, version=version)
+        case.check(f"kernel of {version}" in _kernels(it), _kernels(it))
+    case.check("other" not in _kernels(it), _kernels(it))
+    # what U-Boot loads has no name of its own there
+    case.uboot()
+    it = case.machine(loader="uboot")
+    case.update(it, "2.0", change=f"{modules} && mv vmlinuz Image")
+    it.reboot()
+    case.expect(it, booted="2", state="trial")
+    case.equal(_kernels(it), ["kernel of 2.0"])
+
+
 if __name__ == "__main__":
     sys.exit(harness.main(globals()))

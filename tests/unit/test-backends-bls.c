@@ -186,6 +186,38 @@ static void kernels(void **state _unused_) {
         assert_int_equal(boot_copies_drop(dir_fd, "b", NULL, NULL), 0);
 }
 
+/* The names in their order: each one goes before all that are there already. */
+static void other_names(void **state _unused_) {
+        static const char *const rising[] = {"boot/kernel-6.1", "boot/vmlinux-6.1",
+                        "usr/lib/modules/6.1/vmlinux", "boot/uImage-6.1", "boot/zImage-6.1",
+                        "usr/lib/modules/6.1/zImage", "boot/Image.gz-6.1",
+                        "usr/lib/modules/6.1/Image.gz", "boot/Image-6.1",
+                        "usr/lib/modules/6.1/Image", "lib/modules/6.1/vmlinuz", "boot/vmlinuz-6.1",
+                        KERNEL};
+        static const char *const none[] = {"boot/Image", "boot/zImage-6.10", "boot/kernel-6",
+                        "boot/Image-6.1.gz", "boot/vmlinux", "usr/lib/modules/6.1/Image.old",
+                        "usr/lib/modules/6.1/kernel/fs/x.ko", "boot/kernel-6.1/x"};
+        Err *err = NULL;
+
+        put_file(dir_fd, "tree/usr/lib/modules/6.1/modules.dep", "");
+        for (size_t i = 0; i < ARRAY_SIZE(none); i++) {
+                _cleanup_(freep) char *path = str_printf("tree/%s", none[i]);
+
+                put_file(dir_fd, path, "none");
+        }
+        assert_true(bring_tree("b", &err) < 0);
+        assert_story(&err, ERR_WRONG_LAYOUT, "has no kernel");
+        assert_int_equal(unlinkat(dir_fd, "tree/boot/kernel-6.1/x", 0), 0);
+        assert_int_equal(unlinkat(dir_fd, "tree/boot/kernel-6.1", AT_REMOVEDIR), 0);
+        for (size_t i = 0; i < ARRAY_SIZE(rising); i++) {
+                _cleanup_(freep) char *path = str_printf("tree/%s", rising[i]);
+
+                put_file(dir_fd, path, rising[i]);
+                assert_int_equal(bring_tree("b", NULL), 0);
+                assert_kernel("b", rising[i]);
+        }
+}
+
 /* One copy for each content, until the last slot that needs it has gone. */
 static void shared(void **state _unused_) {
         assert_int_equal(bring("1", "one", NULL), 0);
@@ -310,6 +342,7 @@ int main(void) {
                         IN_FOLDER(written),
                         CASE(ranks),
                         IN_FOLDER(kernels),
+                        IN_FOLDER(other_names),
                         IN_FOLDER(shared),
                         IN_FOLDER(torn),
                         IN_FOLDER(cleaned),

@@ -168,6 +168,43 @@ static void kernels_are_found_in_the_tree(void **state _unused_) {
         assert_true(kernel_image_inside(dir_fd));
 }
 
+/* By any name that a kernel has; what only looks like one is none. */
+static void kernels_have_many_names(void **state _unused_) {
+        static const struct {
+                const char *path;
+                bool version, inside;
+        } table[] = {
+                        {"usr/lib/modules/6.1/kernel/fs/x.ko", false, false},
+                        {"usr/lib/modules/6.1/Image", true, true},
+                        {"usr/lib/modules/6.1/Image.gz", true, true},
+                        {"usr/lib/modules/6.1/zImage", true, true},
+                        {"lib/modules/6.1/uImage", true, true},
+                        {"usr/lib/modules/6.1/vmlinux", true, true},
+                        {"usr/lib/modules/6.1/Image.txt", false, false},
+                        {"usr/lib/modules/6.1/Image-6.1", false, false},
+                        {"boot/vmlinuz.efi", false, true},
+                        {"boot/Image", false, true},
+                        {"boot/zImage-6.1", false, true},
+                        {"boot/vmlinux-6.1", false, true},
+                        {"boot/kernel-6.1", false, true},
+                        {"boot/kernels", false, false},
+                        {"boot/System.map-6.1", false, false},
+        };
+
+        for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+                _cleanup_(strv_freep) char **versions = NULL;
+                _cleanup_(freep) char *name = str_printf("tree-%zu", i),
+                                      *path = str_printf("%s/%s", name, table[i].path);
+                _cleanup_(fd_closep) int root_fd = -1;
+
+                put_file(dir_fd, path, "");
+                root_fd = dir_open_at(dir_fd, name, NULL);
+                assert_int_equal(kernel_versions(root_fd, &versions, NULL), 0);
+                assert_int_equal(versions[0] != NULL, table[i].version);
+                assert_int_equal(kernel_image_inside(root_fd), table[i].inside);
+        }
+}
+
 static void lib_may_be_a_link_but_not_out_of_the_tree(void **state _unused_) {
         _cleanup_(strv_freep) char **in = NULL, **out = NULL;
         int root;
@@ -250,6 +287,7 @@ int main(void) {
                         CASE(parts_are_sorted_by_place),
                         CASE(a_bad_part_list_is_refused),
                         IN_FOLDER(kernels_are_found_in_the_tree),
+                        IN_FOLDER(kernels_have_many_names),
                         IN_FOLDER(lib_may_be_a_link_but_not_out_of_the_tree),
                         IN_FOLDER(backends_have_words),
                         IN_FOLDER(real_backends_want_btrfs),
