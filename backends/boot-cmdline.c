@@ -146,14 +146,15 @@ int boot_cmdline_make(
         _cleanup_(freep) char *running = NULL, *common = NULL, *flags = NULL, *root = NULL;
         bool seed = str_eq(w->config->backend, "seed");
         bool needs_running = !rest && !w->config->cmdline;
-        char *text = NULL;
+        _cleanup_(freep) char *text = NULL;
         bool brought;
         Source from;
-        int r = needs_running ? read_running(w, &running, reterr) : 0;
+        int r;
 
         if (!slot->boot_options)
                 return err_kind(reterr, ERR_NOT_SUPPORTED, EOPNOTSUPP,
                                 "slot %s cannot be named in a boot entry", slot->id);
+        r = needs_running ? read_running(w, &running, reterr) : 0;
         if (r < 0)
                 return r;
         from = choose(w, slot, rest, running);
@@ -173,6 +174,11 @@ int boot_cmdline_make(
                 text = str_printf("%s%s%s", root, *common ? " " : "", common);
         if (!text)
                 return err_new(reterr, ENOMEM, "out of memory");
-        *ret = text;
+        if (brought && !words_fit(text))
+                return err_kind(reterr, ERR_WRONG_LAYOUT, EMEDIUMTYPE,
+                                "with what names its root, the kernel command line of slot %s is "
+                                "longer than a kernel reads: set Cmdline= in [Boot]",
+                                slot->id);
+        *ret = MOVE(text);
         return 0;
 }

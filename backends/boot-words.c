@@ -103,6 +103,10 @@ int words_check(const char *line, const char *where, Err **reterr) {
         return r;
 }
 
+bool words_fit(const char *line) {
+        return strlen(line) < LINE_SIZE;
+}
+
 /* A file of the tree; one that cannot be reached inside it is not there. */
 typedef struct File {
         const char *path; /* NULL: none */

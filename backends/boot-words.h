@@ -17,6 +17,9 @@ int words_differ(int root_fd, int before_fd, Err **reterr);
  * enough beside what names a root? ERR_WRONG_LAYOUT says what is wrong. */
 int words_check(const char *line, const char *where, Err **reterr);
 
+/* Is the whole line, with what names the root, short enough for the kernel? */
+bool words_fit(const char *line);
+
 /* What only one slot can be told. */
 extern const char *const words_of_a_slot[];
 

@@ -225,6 +225,26 @@ static void a_bad_record(void **state _unused_) {
         assert_null(options);
 }
 
+/* A root on very many disks. */
+static void too_long_together(void **state _unused_) {
+        Config c = {.backend = (char *) "snapshot"};
+        const World w = {dir, dir_fd, &c};
+        Slot slot = {.id = (char *) "2", .boot_options = (char *) "root=2 rootflags=subvol=x"};
+        _cleanup_(freep) char *options = NULL, *none = NULL;
+        char running[2048] = "rootflags=degraded,device=/dev/";
+        Err *err = NULL;
+
+        memset(running + strlen(running), 'x', sizeof(running) - strlen(running) - 1);
+        put_file(dir_fd, "proc/cmdline", running);
+        slot.cmdline = (char *) "quiet";
+        assert_true(boot_cmdline_make(&w, &slot, NULL, &none, &err) < 0);
+        assert_story(&err, ERR_WRONG_LAYOUT, "longer than a kernel reads");
+        assert_null(none);
+        running[900] = '\0';
+        put_file(dir_fd, "proc/cmdline", running);
+        assert_int_equal(boot_cmdline_make(&w, &slot, NULL, &options, NULL), 0);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         IN_FOLDER(which_file),
@@ -233,6 +253,7 @@ int main(void) {
                         IN_FOLDER(changes),
                         IN_FOLDER(order),
                         IN_FOLDER(a_bad_record),
+                        IN_FOLDER(too_long_together),
         };
 
         return cmocka_run_group_tests_name("backends/words", tests, NULL, NULL);
