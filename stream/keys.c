@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <sys/stat.h>
 
 #include "os/file.h"
@@ -131,13 +133,28 @@ static int add_certificate(
         return r;
 }
 
+/* Of these kinds libcrypto asks nothing, and does not say so: they would lie there as if they were heard. */
+static bool crl_is_asked(X509_CRL *crl) {
+        ISSUING_DIST_POINT *idp = X509_CRL_get_ext_d2i(
+                        crl, NID_issuing_distribution_point, /* critical */ NULL, NULL);
+        bool asked = !idp || (!idp->onlysomereasons && idp->indirectCRL <= 0 &&
+                                             !(idp->onlyuser > 0 && idp->onlyCA > 0));
+
+        ISSUING_DIST_POINT_free(idp);
+        return asked;
+}
+
 static int add_crl(Keyring *ring, const char *name, const uint8_t *data, long size, Err **reterr) {
         X509_CRL *crl = d2i_X509_CRL(NULL, &data, size);
         int r = 0;
 
         if (!crl)
                 return BAD("%s: not a revocation list: %s", name, crypto_error());
-        if (X509_STORE_add_crl(ring->store, crl) != 1)
+        if (!crl_is_asked(crl))
+                r = BAD("%s: a revocation list for some reasons only, or of other issuers; "
+                        "give a whole one",
+                                name);
+        else if (X509_STORE_add_crl(ring->store, crl) != 1)
                 r = BAD("%s: a revocation list that cannot be used: %s", name, crypto_error());
         X509_CRL_free(crl);
         return r;
@@ -162,12 +179,22 @@ static int add_block(Keyring *ring, const char *name, const char *label, const u
         return BAD("%s: '%s' is not a public key, a certificate or a revocation list", name, label);
 }
 
+/* The end of a file that was written in part: nobody knows what else it would have said. */
+static bool is_torn(const char *text, size_t size) {
+        static const char end[] = "-----END ";
+        const char *nl = memrchr(text, '\n', size), *last = nl ? nl + 1 : text;
+        size_t n = size - (size_t) (last - text);
+
+        return n > 0 && (n < strlen(end) || memcmp(last, end, strlen(end)) != 0);
+}
+
 int keyring_add_pem(Keyring *ring, const char *name, const char *text, size_t size, Err **reterr) {
         BIO *bio = size <= KEY_FILE_MAX ? BIO_new_mem_buf(text, (int) size) : NULL;
         char *label, *header;
         uint8_t *data;
         size_t n = 0;
         long length;
+        bool torn;
         int r = 0;
 
         if (!bio)
@@ -180,9 +207,13 @@ int keyring_add_pem(Keyring *ring, const char *name, const char *text, size_t si
                 n++;
         }
         BIO_free(bio);
+        torn = n > 0 && (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE ||
+                                        is_torn(text, size));
         (void) crypto_error();
         if (r >= 0 && n == 0)
                 return BAD("%s: not in PEM format", name);
+        if (r >= 0 && torn)
+                return BAD("%s: cut off or damaged behind its first %zu blocks", name, n);
         return r;
 }
 

@@ -2,6 +2,7 @@
 /* Signatures with certificates: whom an installed anchor vouches for, and for what. */
 #include <openssl/cms.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 
 #include "tests/unit/certificate.h"
 
@@ -31,8 +32,10 @@ static int tear_down(void **state _unused_) {
         return 0;
 }
 
-/* A list of @issuer, valid @from and @to seconds after CERT_NOW, that revokes @cert; NULL: nobody. */
-static X509_CRL *make_list(const Cert *issuer, X509 *cert, long from, long to) {
+/* A list of @issuer, valid @from and @to seconds after CERT_NOW, that revokes @cert; NULL: nobody. @nid, with @value: an
+ * extension of it; 0: none. */
+static X509_CRL *make_special_list(
+                const Cert *issuer, X509 *cert, long from, long to, int nid, const char *value) {
         X509_CRL *crl = X509_CRL_new();
         X509_REVOKED *entry = X509_REVOKED_new();
         ASN1_TIME *t = ASN1_TIME_set(NULL, CERT_NOW + from);
@@ -47,22 +50,43 @@ static X509_CRL *make_list(const Cert *issuer, X509 *cert, long from, long to) {
         }
         ASN1_TIME_set(t, CERT_NOW + to);
         X509_CRL_set1_nextUpdate(crl, t);
+        if (nid) {
+                ASN1_INTEGER *number = s2i_ASN1_INTEGER(NULL, value);
+                X509_EXTENSION *ext = number ? X509V3_EXT_i2d(nid, 0, number)
+                                             : X509V3_EXT_conf_nid(NULL, NULL, nid, value);
+
+                ASN1_INTEGER_free(number);
+                assert_non_null(ext);
+                assert_int_equal(X509_CRL_add_ext(crl, ext, -1), 1);
+                X509_EXTENSION_free(ext);
+        }
         assert_true(X509_CRL_sign(crl, issuer->key, EVP_sha256()) > 0);
         ASN1_TIME_free(t);
         X509_REVOKED_free(entry);
         return crl;
 }
 
-static void list_as_revoked(Keyring *ring, const Cert *issuer, X509 *cert, long from, long to) {
-        X509_CRL *crl = make_list(issuer, cert, from, to);
+static X509_CRL *make_list(const Cert *issuer, X509 *cert, long from, long to) {
+        return make_special_list(issuer, cert, from, to, 0, NULL);
+}
+
+static int install_list(Keyring *ring, X509_CRL *crl, Err **reterr) {
         BIO *bio = BIO_new(BIO_s_mem());
         char *pem;
         long n;
+        int r;
 
         assert_int_equal(PEM_write_bio_X509_CRL(bio, crl), 1);
         n = BIO_get_mem_data(bio, &pem);
-        assert_int_equal(keyring_add_pem(ring, "list.pem", pem, (size_t) n, NULL), 0);
+        r = keyring_add_pem(ring, "list.pem", pem, (size_t) n, reterr);
         BIO_free(bio);
+        return r;
+}
+
+static void list_as_revoked(Keyring *ring, const Cert *issuer, X509 *cert, long from, long to) {
+        X509_CRL *crl = make_list(issuer, cert, from, to);
+
+        assert_int_equal(install_list(ring, crl, NULL), 0);
         X509_CRL_free(crl);
 }
 
@@ -166,6 +190,44 @@ static void a8_list_without_us_and_old_list(void **state _unused_) {
         accept(ring, t, n);
         list_as_revoked(old, &middle, NULL, -DAY, -10);
         judge(old, t, n, ERR_BAD_SIGNATURE, "CRL has expired");
+}
+
+/* A list that would never be asked must not lie there as if it were. */
+static void a8_list_of_a_kind_that_is_not_asked(void **state _unused_) {
+        static const struct {
+                int nid;
+                const char *value;
+                bool asked;
+        } kinds[] = {
+                        {NID_issuing_distribution_point, "critical,indirectCRL:TRUE", false},
+                        {NID_issuing_distribution_point, "critical,onlysomereasons:keyCompromise",
+                                        false},
+                        {NID_issuing_distribution_point, "critical,onlyuser:TRUE,onlyCA:TRUE",
+                                        false},
+                        {NID_issuing_distribution_point, "critical,fullname:URI:http://localhost/1",
+                                        true},
+                        {NID_issuing_distribution_point, "critical,onlyuser:TRUE", true},
+                        {NID_delta_crl, "1", true},
+                        {NID_crl_number, "7", true},
+        };
+        size_t n;
+        _cleanup_(freep) char *t = sign(&leaf, middle.x509, &n);
+
+        for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+                _cleanup_(keyring_freep) Keyring *ring = trust_anchor(root.x509);
+                _cleanup_(err_freep) Err *e = NULL;
+                X509_CRL *crl = make_special_list(
+                                &middle, leaf.x509, -10, DAY, kinds[i].nid, kinds[i].value);
+                int r = install_list(ring, crl, &e);
+
+                X509_CRL_free(crl);
+                if ((r >= 0) != kinds[i].asked)
+                        fail_msg("%s: %s", kinds[i].value, r < 0 ? err_text(e) : "was taken");
+                if (r >= 0)
+                        judge(ring, t, n, ERR_BAD_SIGNATURE, "not valid");
+                else
+                        assert_story(&e, ERR_BAD_CONFIG, "list.pem");
+        }
 }
 
 static void revoke_key(Keyring *ring, const Cert *c) {
@@ -313,6 +375,7 @@ int main(void) {
                         CASE(a8_wrong_usage),
                         CASE(a8_revoked_by_list),
                         CASE(a8_list_without_us_and_old_list),
+                        CASE(a8_list_of_a_kind_that_is_not_asked),
                         CASE(a7_revoked_by_fingerprint),
                         CASE(a8_zero_and_two_signers),
                         CASE(a8_older_list_inside),

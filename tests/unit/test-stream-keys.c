@@ -149,6 +149,22 @@ static void a6_what_cannot_be_read_refuses_all(void **state) {
         refuse(p, "etc/abupdate/keys.d cannot be read");
 }
 
+/* A file that was written or copied in part: what its end would have revoked nobody knows. */
+static void a6_a_torn_file_refuses_all(void **state) {
+        Place *p = *state;
+        _cleanup_(freep) char *twice = str_printf("%s%s", p->pem, p->pem);
+        size_t one = strlen(p->pem), two = strlen(twice);
+
+        for (size_t size = 1; size < two - 1; size++) {
+                _cleanup_(keyring_freep) Keyring *ring = NULL;
+                bool cut = size != one - 1 && size != one;
+
+                assert_int_equal(keyring_new(&ring, NULL), 0);
+                if ((keyring_add_pem(ring, "torn.pem", twice, size, NULL) < 0) != cut)
+                        fail_msg("the first %zu of %zu bytes", size, two);
+        }
+}
+
 static void private_and_foreign_keys_are_refused(void **state) {
         Place *p = *state;
         EVP_PKEY *rsa = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t) 2048);
@@ -179,6 +195,7 @@ int main(void) {
                         PLACE(admin_masks),
                         PLACE(revocations_of_both_hold),
                         PLACE(a6_what_cannot_be_read_refuses_all),
+                        PLACE(a6_a_torn_file_refuses_all),
                         PLACE(private_and_foreign_keys_are_refused),
         };
 
