@@ -15,6 +15,7 @@ typedef struct Making {
         char *paths[OPTION_LIST_MAX];
         size_t n;
         Manifest *m;
+        ImageSigners signers;
 } Making;
 
 static void making_done(Making *k) {
@@ -24,6 +25,7 @@ static void making_done(Making *k) {
                 free(k->paths[i]);
         }
         k->m = manifest_free(k->m);
+        image_signers_done(&k->signers);
 }
 
 static int wrong_value(Err **reterr, const char *option, const char *value, const char *allowed) {
@@ -115,7 +117,9 @@ static int read_facts(const Options *o, Manifest *m, Err **reterr) {
                                 "what the machines have as Compatible= in abupdated.conf");
         if (o->epoch && parse_u64(o->epoch, &m->epoch) < 0)
                 return wrong_value(reterr, "epoch", o->epoch, "a number");
-        if (o->valid_until && read_time(o->valid_until, &m->valid_until) < 0)
+        /* 0 stands for no limit */
+        if (o->valid_until &&
+                        (read_time(o->valid_until, &m->valid_until) < 0 || m->valid_until == 0))
                 return wrong_value(reterr, "valid-until", o->valid_until,
                                 "YYYY-MM-DD, YYYY-MM-DD HH:MM:SS (UTC) or @SECONDS");
         if (str_set(&m->version, o->image_version) < 0 ||
@@ -142,13 +146,39 @@ static int read_compression(const Options *o, MakeArgs *args, Err **reterr) {
         return 0;
 }
 
-static int write_manifest(Client *c, const Manifest *m, const char *name, Err **reterr) {
+/* Would a manifest take what the options say? Sending may take hours, and would be for nothing. */
+static int check_facts(const Making *k, Err **reterr) {
+        uint8_t chunk[1][MANIFEST_DIGEST_SIZE] = {{0}};
+        ManifestSubvol subvols[OPTION_LIST_MAX] = {0};
+        char names[OPTION_LIST_MAX][16];
+        _cleanup_(freep) char *text = NULL;
+        _cleanup_(err_freep) Err *why = NULL;
+        Manifest m = *k->m;
+        size_t size;
+        int r;
+
+        for (size_t i = 0; i < k->n; i++) {
+                snprintf(names[i], sizeof(names[i]), "%zu", i);
+                subvols[i] = (ManifestSubvol){
+                                .name = names[i], .path = k->paths[i], .uuid = {1, (uint8_t) i}};
+        }
+        m.payload_size = m.stream_size = m.stream_version = m.n_chunks = 1;
+        m.chunks = chunk;
+        m.subvols = subvols;
+        m.n_subvols = k->n;
+        r = manifest_format(&m, &text, &size, &why);
+        return r < 0 ? err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL,
+                                       "No image can be made of these options: %s", err_text(why))
+                     : 0;
+}
+
+static int write_manifest(const Making *k, const char *name, Err **reterr) {
         _cleanup_(freep) char *text = NULL, *signed_text = NULL;
         size_t size;
-        int r = manifest_format(m, &text, &size, reterr);
+        int r = manifest_format(k->m, &text, &size, reterr);
 
         if (r >= 0)
-                r = image_sign_text(c, text, size, &signed_text, reterr);
+                r = image_sign_text(&k->signers, text, &signed_text, reterr);
         return r < 0 ? r : image_write_draft(name, signed_text, strlen(signed_text), reterr);
 }
 
@@ -181,7 +211,7 @@ static int make(Client *c, Making *k, Err **reterr) {
                 return err_new(reterr, ENOMEM, "out of memory");
         r = write_image(c, k, draft, reterr);
         if (r >= 0)
-                r = write_manifest(c, k->m, manifest, reterr);
+                r = write_manifest(k, manifest, reterr);
         if (r >= 0)
                 r = image_remove(manifest, reterr);
         if (r >= 0)
@@ -215,6 +245,10 @@ int verb_create(Client *c, int argc _unused_, char *argv[] _unused_, Err **reter
                                 reterr);
         if (r >= 0)
                 r = read_facts(o, k.m, reterr);
+        if (r >= 0)
+                r = check_facts(&k, reterr);
+        if (r >= 0)
+                r = image_signers(c, &k.signers, reterr);
         if (r >= 0)
                 r = make(c, &k, reterr);
         if (r < 0)

@@ -4,8 +4,7 @@
 
 #include "client/image-verbs.h"
 
-/* What names are in the directory of @path. */
-static int sync_names(const char *path, Err **reterr) {
+int image_sync_names(const char *path, Err **reterr) {
         const char *slash = strrchr(path, '/');
         _cleanup_(freep) char *dir =
                         slash ? strndup(path, (size_t) (slash - path) + 1) : strdup(".");
@@ -36,12 +35,12 @@ int image_take_draft(const char *path, Err **reterr) {
                 return err_new(reterr, ENOMEM, "out of memory");
         if (rename(draft, path) < 0)
                 return err_sys(reterr, errno, "Cannot make %s", path);
-        return sync_names(path, reterr);
+        return image_sync_names(path, reterr);
 }
 
 int image_remove(const char *path, Err **reterr) {
         if (unlink(path) == 0)
-                return sync_names(path, reterr);
+                return image_sync_names(path, reterr);
         return errno == ENOENT ? 0 : err_sys(reterr, errno, "Cannot delete %s", path);
 }
 

@@ -7,12 +7,14 @@
 #include "client/image-verbs.h"
 #include "client/manifest.h"
 #include "client/out.h"
+#include "stream/manifest.h"
 
 static int wrong_use(Err **reterr, const char *what) {
         return err_kind(reterr, ERR_INVALID_ARGUMENT, EINVAL, "%s", what);
 }
 
-int image_passphrase(Client *c, char **ret, Err **reterr) {
+/* What --passphrase-file names, or NULL; new string. */
+static int read_passphrase(Client *c, char **ret, Err **reterr) {
         const char *path = c->opt.passphrase_file;
         _cleanup_(freep) char *line = NULL;
         _cleanup_(fclosep) FILE *f = NULL;
@@ -26,57 +28,113 @@ int image_passphrase(Client *c, char **ret, Err **reterr) {
         if (!f)
                 return err_sys(reterr, errno, "Cannot open %s", path);
         n = getline(&line, &room, f);
-        if (n <= 0)
-                return err_kind(reterr, ERR_BAD_INPUT, ENODATA, "%s is empty", path);
-        line[strcspn(line, "\n")] = '\0';
+        if (n > 0)
+                line[strcspn(line, "\n")] = '\0';
+        if (n <= 0 || !*line)
+                return err_kind(reterr, ERR_BAD_INPUT, ENODATA,
+                                "%s holds no passphrase: its first line is empty", path);
         *ret = MOVE(line);
         return 0;
 }
 
-int image_sign_text(Client *c, const char *text, size_t size, char **ret, Err **reterr) {
-        _cleanup_(freep) char *passphrase = NULL, *now = strndup(text, size);
-        int r = image_passphrase(c, &passphrase, reterr);
+void image_signers_done(ImageSigners *s) {
+        for (size_t i = 0; i < s->n; i++)
+                signer_done(&s->signers[i]);
+        s->n = 0;
+}
 
-        if (r >= 0 && !now)
-                return err_new(reterr, ENOMEM, "out of memory");
+int image_signers(Client *c, ImageSigners *ret, Err **reterr) {
+        _cleanup_(image_signers_done) ImageSigners s = {0};
+        _cleanup_(freep) char *passphrase = NULL;
+        int r = read_passphrase(c, &passphrase, reterr);
+
         for (size_t i = 0; r >= 0 && i < c->opt.key.n; i++) {
-                _cleanup_(signer_done) Signer s = {0};
-                char *more = NULL;
-
                 r = signer_open(&(SignerArgs){c->opt.key.values[i], c->opt.cert, c->opt.chain,
                                                 passphrase},
-                                &s, reterr);
+                                &s.signers[i], reterr);
                 if (r >= 0)
-                        r = signer_sign(&s, now, strlen(now), &more, reterr);
-                if (r >= 0) {
-                        free(now);
-                        now = more;
-                }
+                        s.n++;
         }
         if (r < 0)
                 return r;
+        *ret = s;
+        s.n = 0;
+        return 0;
+}
+
+int image_sign_text(const ImageSigners *s, const char *text, char **ret, Err **reterr) {
+        _cleanup_(freep) char *now = strdup(text);
+
+        if (!now)
+                return err_new(reterr, ENOMEM, "out of memory");
+        for (size_t i = 0; i < s->n; i++) {
+                char *more = NULL;
+                int r = signer_sign(&s->signers[i], now, strlen(now), &more, reterr);
+
+                if (r < 0)
+                        return r;
+                free(now);
+                now = more;
+        }
         *ret = MOVE(now);
         return 0;
 }
 
-int verb_sign(Client *c, int argc _unused_, char *argv[], Err **reterr) {
-        const char *manifest = argv[0];
-        _cleanup_(freep) char *text = NULL, *signed_text = NULL;
+/* What no machine could read is not signed, nor written over: it may be any file. */
+static int check_manifest(const char *text, size_t size, Err **reterr) {
+        _cleanup_(signed_text_done) SignedText t = {0};
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        _cleanup_(err_freep) Err *why = NULL;
+        int r = signed_text_split(text, size, &t, &why);
+
+        if (r >= 0 || err_kind_of(why) == ERR_NOT_SIGNED)
+                return r >= 0 ? manifest_parse(t.text, t.size, &m, reterr)
+                              : manifest_parse(text, size, &m, reterr);
+        *reterr = MOVE(why);
+        return r;
+}
+
+static int load_manifest(const char *path, char **ret, Err **reterr) {
+        _cleanup_(freep) char *text = NULL;
         size_t size;
+        int r = manifest_load(path, 0, &text, &size, reterr);
+
+        if (r >= 0)
+                r = check_manifest(text, size, reterr);
+        if (r < 0)
+                return err_add(reterr, r, "Cannot sign %s", path);
+        *ret = MOVE(text);
+        return 0;
+}
+
+int verb_sign(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+        _cleanup_(image_signers_done) ImageSigners signers = {0};
+        _cleanup_(freep) char *path = NULL, *text = NULL, *signed_text = NULL;
         int r;
 
         if (c->opt.key.n == 0)
                 return wrong_use(reterr, "'abctl image sign' wants --key=FILE");
-        r = manifest_load(manifest, 0, &text, &size, reterr);
+        if (str_eq(argv[0], "-") || strstr(argv[0], "://"))
+                return wrong_use(reterr, "'abctl image sign' wants a manifest that is a file here");
+        r = load_manifest(argv[0], &text, reterr);
         if (r >= 0)
-                r = image_sign_text(c, text, size, &signed_text, reterr);
+                r = image_signers(c, &signers, reterr);
         if (r >= 0)
-                r = image_write_draft(manifest, signed_text, strlen(signed_text), reterr);
-        if (r >= 0)
-                r = image_take_draft(manifest, reterr);
+                r = image_sign_text(&signers, text, &signed_text, reterr);
         if (r < 0)
                 return r;
-        say(c, "%s is signed.", manifest);
+        /* of a link, what it leads to */
+        path = realpath(argv[0], NULL);
+        if (!path)
+                return err_sys(reterr, errno, "Cannot find %s", argv[0]);
+        r = image_write_draft(path, signed_text, strlen(signed_text), reterr);
+        if (r >= 0)
+                r = image_take_draft(path, reterr);
+        if (r < 0) {
+                image_drop_draft(path);
+                return r;
+        }
+        say(c, "%s is signed.", argv[0]);
         return EXIT_DONE;
 }
 
@@ -117,6 +175,13 @@ static int make_file(const char *path, mode_t mode, Err **reterr) {
         return fd < 0 ? err_sys(reterr, errno, "Cannot make %s", path) : fd;
 }
 
+/* Before anybody builds on it. */
+static int keep_key(const char *path, int private_fd, int public_fd, Err **reterr) {
+        if (fsync(private_fd) < 0 || fsync(public_fd) < 0)
+                return err_sys(reterr, errno, "Cannot write %s", path);
+        return image_sync_names(path, reterr);
+}
+
 int verb_keygen(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         const char *file = argv[0];
         _cleanup_(freep) char *public_name = NULL, *passphrase = NULL;
@@ -128,13 +193,15 @@ int verb_keygen(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         if (!public_name)
                 return err_new(reterr, ENOMEM, "out of memory");
         r = c->opt.passphrase ? ask_passphrase(&passphrase, reterr)
-                              : image_passphrase(c, &passphrase, reterr);
+                              : read_passphrase(c, &passphrase, reterr);
         if (r >= 0)
                 private_fd = r = make_file(file, 0600, reterr);
         if (r >= 0)
                 public_fd = r = make_file(public_name, 0644, reterr);
         if (r >= 0)
                 r = signer_generate(private_fd, public_fd, passphrase, fingerprint, reterr);
+        if (r >= 0)
+                r = keep_key(file, private_fd, public_fd, reterr);
         if (r < 0) {
                 if (private_fd >= 0)
                         (void) unlink(file);

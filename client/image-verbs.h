@@ -12,11 +12,17 @@ int verb_info(Client *c, int argc, char *argv[], Err **reterr);
 int verb_verify(Client *c, int argc, char *argv[], Err **reterr);
 int verb_keygen(Client *c, int argc, char *argv[], Err **reterr);
 
-/* Signs @text with every --key=; new string. */
-int image_sign_text(Client *c, const char *text, size_t size, char **ret, Err **reterr);
+/* Every --key=, opened: what is wrong with one, and what has to be asked for, comes before long work. */
+typedef struct ImageSigners {
+        Signer signers[OPTION_LIST_MAX];
+        size_t n;
+} ImageSigners;
 
-/* The passphrase that --passphrase-file names, or NULL; new string. */
-int image_passphrase(Client *c, char **ret, Err **reterr);
+int image_signers(Client *c, ImageSigners *ret, Err **reterr);
+void image_signers_done(ImageSigners *s);
+
+/* Signs @text with each of them; new string. */
+int image_sign_text(const ImageSigners *s, const char *text, char **ret, Err **reterr);
 
 /* Whom to believe, and when that is. */
 typedef struct ImageTrust {
@@ -36,3 +42,6 @@ int image_write_draft(const char *path, const void *data, size_t size, Err **ret
 int image_take_draft(const char *path, Err **reterr);
 int image_remove(const char *path, Err **reterr);
 void image_drop_draft(const char *path);
+
+/* What names are in the directory of @path. */
+int image_sync_names(const char *path, Err **reterr);

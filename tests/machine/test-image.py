@@ -109,6 +109,36 @@ def test_keygen_leaves_nothing(case):
     case.equal(sorted(os.listdir(case.tmp)), ["some.key", "some.key.pub"])
 
 
+def _failing(call, when, *command):
+    """@command whose @when'th @call meets a full or broken disk."""
+    error = "EIO" if call == "fsync" else "ENOSPC"
+    return subprocess.run(["strace", "-f", "-qqq", "-o/dev/null", f"-etrace={call}",
+                           f"-einject={call}:error={error}:when={when}", *command],
+                          check=False, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def test_disk_fails_a_maker(case):
+    """A disk that is full or breaks while a key or a signature is written: told, and nothing is left or changed."""
+    abctl = find_programs(case.build)["abctl"]
+    key, manifest = f"{case.tmp}/some.key", f"{case.tmp}/manifest"
+    for call, when in (("write", 1), ("write", 2), ("fsync", 1), ("fsync", 2), ("fsync", 3)):
+        result = _failing(call, when, abctl, "image", "keygen", key)
+        case.equal(result.returncode, 1, (call, when, result))
+        case.equal(os.listdir(case.tmp), [], (call, when))
+    subprocess.run([abctl, "image", "keygen", key], check=True, stdout=subprocess.DEVNULL)
+    it, maker = trusting(case, boot={"daemon": "none"})
+    shutil.move(maker.image("2.0", key="none") + ".manifest", manifest)
+    with open(manifest, encoding="utf-8") as file:
+        before = file.read()
+    files = sorted(os.listdir(case.tmp))
+    for call, when in (("write", 1), ("fsync", 1), ("rename", 1), ("fsync", 2)):
+        result = _failing(call, when, abctl, "image", "sign", f"--key={key}", manifest)
+        case.equal(result.returncode, 1, (call, when, result))
+        case.equal(sorted(os.listdir(case.tmp)), files, (call, when))
+        with open(manifest, encoding="utf-8") as file:
+            case.check(file.read() == before or (call, when) == ("fsync", 2))
+
+
 def test_create_is_cut_off(case):
     """`abctl image create` killed at any change of a name leaves the old image, the new one, or one that is not signed."""
     it, maker = trusting(case, boot={"daemon": "none"})
