@@ -136,6 +136,16 @@ static int on_subvol_done(void *userdata, const StreamSubvol *s, Err **reterr) {
                         "subvolume %s is not what the manifest announces", s->name);
 }
 
+/* Of what the image has brought, the last one is not whole yet: data may come from there as well. */
+static int on_clone_source(void *userdata, const uint8_t uuid[static 16], Err **reterr) {
+        const Check *k = userdata;
+
+        for (size_t i = 0; i <= k->n && i < k->m->n_subvols; i++)
+                if (memcmp(k->m->subvols[i].uuid, uuid, 16) == 0)
+                        return 0;
+        return stream_check_source(k->m, uuid, reterr);
+}
+
 static int check_image(const char *where, const Manifest *m, Err **reterr) {
         _cleanup_(stream_freep) Stream *s = NULL;
         _cleanup_(image_done) Image image = {.fd = -1};
@@ -147,7 +157,8 @@ static int check_image(const char *where, const Manifest *m, Err **reterr) {
                                                 .manifest = m,
                                                 .limits = stream_limits(m),
                                                 .userdata = &k,
-                                                .subvol_done = on_subvol_done},
+                                                .subvol_done = on_subvol_done,
+                                                .clone_source = on_clone_source},
                                 &s, reterr);
         if (r >= 0)
                 r = stream_check(s, reterr);

@@ -34,6 +34,17 @@ int stream_check_parent(const ManifestSubvol *announced, const StreamSubvol *s, 
                         uuid_format(is, s->parent_uuid), uuid_format(wanted, announced->parent));
 }
 
+int stream_check_source(const Manifest *m, const uint8_t uuid[static 16], Err **reterr) {
+        char text[UUID_TEXT_SIZE];
+
+        for (size_t i = 0; i < m->n_subvols; i++)
+                if (m->subvols[i].incremental && memcmp(m->subvols[i].parent, uuid, 16) == 0)
+                        return 0;
+        return err_kind(reterr, ERR_PARENT_MISSING, ENOENT,
+                        "the image takes data from subvolume %s, which its manifest does not name",
+                        uuid_format(text, uuid));
+}
+
 StreamLimits stream_limits(const Manifest *m) {
         if (!m)
                 return (StreamLimits){0};
@@ -143,6 +154,8 @@ static int take_one(Stream *s, Err **reterr) {
                 r = s->args.subvol_begin(s->args.userdata, &s->gate.subvol, reterr);
         if (r >= 0 && s->applier)
                 r = applier_apply(s->applier, c, reterr);
+        else if (r >= 0 && c->kind == CMD_CLONE && s->args.clone_source)
+                r = s->args.clone_source(s->args.userdata, c->clone_uuid, reterr);
         if (r >= 0 && c->kind == CMD_END && s->args.subvol_done)
                 r = s->args.subvol_done(s->args.userdata, &s->gate.subvol, reterr);
         return r;

@@ -34,6 +34,9 @@ typedef struct StreamLimits {
 /* Does @s build on what was announced of it? ERR_PARENT_MISSING. */
 int stream_check_parent(const ManifestSubvol *announced, const StreamSubvol *s, Err **reterr);
 
+/* May data come from subvolume @uuid, which the image does not bring itself? From what @m builds on. ERR_PARENT_MISSING. */
+int stream_check_source(const Manifest *m, const uint8_t uuid[static 16], Err **reterr);
+
 /* What @m announces, and nothing beyond it; NULL: no limits. */
 StreamLimits stream_limits(const Manifest *m);
 
@@ -77,6 +80,10 @@ typedef struct StreamArgs {
         int (*subvol_begin)(void *userdata, const StreamSubvol *s, Err **reterr);
         int (*subvol_done)(void *userdata, const StreamSubvol *s, Err **reterr);
 
+        /* For stream_check(): data are taken from a file of the subvolume @uuid, which may be the one that is being made. A
+         * negative return stops everything. May be NULL. */
+        int (*clone_source)(void *userdata, const uint8_t uuid[static 16], Err **reterr);
+
         /* At a command after which at least that much of the stream and of time has passed since the last one: a copy of the
          * subvolume made now, once it is on the disk, is where resume can go on. NULL: never. A negative return stops
          * everything. */
@@ -112,7 +119,7 @@ const StreamSubvol *stream_first(const Stream *s);
 int stream_receive(Stream *s, int dest_fd, Err **reterr);
 
 /* Instead of stream_receive(): reads everything up to the end of the input through the gate and changes nothing. Calls
- * subvol_begin and subvol_done as stream_receive() does. */
+ * subvol_begin and subvol_done as stream_receive() does, and clone_source. */
 int stream_check(Stream *s, Err **reterr);
 
 /* How many commands have been parsed in this process: tests prove with it that nothing unverified was. */

@@ -13,9 +13,7 @@ void incoming_done(Incoming *in) {
 
 /* A signed image builds on what its maker named, and on nothing else that may be here. */
 int incoming_find_base(Incoming *in, const uint8_t uuid[static 16], int *ret_fd, Err **reterr) {
-        const Manifest *m = in->manifest;
-        char text[UUID_TEXT_SIZE];
-        bool named = !m;
+        int r;
 
         /* what the engine made itself it knows, unless another one did before */
         for (size_t i = 0; in->image_fd >= 0 && i + 1 < in->n; i++)
@@ -24,16 +22,8 @@ int incoming_find_base(Incoming *in, const uint8_t uuid[static 16], int *ret_fd,
                         return *ret_fd < 0 ? *ret_fd : 0;
                 }
 
-        for (size_t i = 0; m && i < m->n_subvols; i++)
-                named = named ||
-                        (m->subvols[i].incremental && memcmp(m->subvols[i].parent, uuid, 16) == 0);
-        if (!named)
-                return err_kind(reterr, ERR_PARENT_MISSING, ENOENT,
-                                "the image takes data from subvolume %s, which its manifest does "
-                                "not "
-                                "name",
-                                uuid_format(text, uuid));
-        return in->m->slots->ops->find_base(in->m->slots, uuid, ret_fd, reterr);
+        r = in->manifest ? stream_check_source(in->manifest, uuid, reterr) : 0;
+        return r < 0 ? r : in->m->slots->ops->find_base(in->m->slots, uuid, ret_fd, reterr);
 }
 
 static int check_announced(const Incoming *in, const StreamSubvol *s, Err **reterr) {

@@ -303,6 +303,8 @@ def test_a_source_that_was_not_named(case):
     result = case.refused(it, "update", path, error="ParentMissing")
     case.check("manifest does not name" in result.err, result)
     case.unchanged(it, before)
+    result = it.run("abctl", "image", "--json=short", "verify", f"--root={it.root}", path)
+    case.equal(result.data["error"], "ParentMissing", result)
 
 
 def test_another_tree(case):
