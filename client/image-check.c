@@ -197,6 +197,8 @@ int verb_verify(Client *c, int argc _unused_, char *argv[], Err **reterr) {
         if (r >= 0)
                 r = manifest_parse(t.text, t.size, &m, reterr);
         if (r >= 0)
+                r = manifest_check_time(m, trust.now, reterr);
+        if (r >= 0)
                 r = check_image(image, m, reterr);
         if (r < 0)
                 return r;

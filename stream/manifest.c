@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <time.h>
+
 #include "stream/hex.h"
 #include "stream/manifest-internal.h"
 
@@ -89,6 +91,21 @@ uint64_t manifest_inodes(const Manifest *m) {
         for (size_t i = 0; i < m->n_subvols; i++)
                 sum += m->subvols[i].inodes;
         return sum;
+}
+
+int manifest_check_time(const Manifest *m, uint64_t now, Err **reterr) {
+        time_t until = (time_t) m->valid_until;
+        char text[32];
+        struct tm tm;
+
+        if (m->valid_until == 0 || now <= m->valid_until)
+                return 0;
+        if (!gmtime_r(&until, &tm) || strftime(text, sizeof(text), "%F %T UTC", &tm) == 0)
+                text[0] = '\0';
+        return err_kind(reterr, ERR_EXPIRED, EPERM,
+                        "the image was valid until %s; get a newer one, or set the clock if it is "
+                        "wrong",
+                        text);
 }
 
 static void write_field(FILE *f, const ManifestField *field, const char *key, const void *base) {

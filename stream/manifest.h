@@ -58,6 +58,9 @@ DEFINE_CLEANUP(Manifest, manifest_free)
 /* How often manifest_parse() has begun in this process: tests prove with it that nothing unverified was parsed. */
 unsigned manifest_parse_count(void);
 
+/* May it be installed at @now, in seconds since 1970? ERR_EXPIRED. */
+int manifest_check_time(const Manifest *m, uint64_t now, Err **reterr);
+
 /* Sums over the subvolumes; they do not overflow. */
 uint64_t manifest_bytes(const Manifest *m);
 uint64_t manifest_inodes(const Manifest *m);

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <time.h>
-
 #include "update/policy.h"
 #include "update/version.h"
 
@@ -29,21 +27,6 @@ static int check_kind(const Config *config, const Manifest *m, Err **reterr) {
                                 "is " ABUPDATE_VERSION,
                                 m->min_daemon);
         return 0;
-}
-
-static int check_time(const PolicyFacts *about, const Manifest *m, Err **reterr) {
-        time_t until = (time_t) m->valid_until;
-        char text[32];
-        struct tm tm;
-
-        if (m->valid_until == 0 || about->now <= m->valid_until)
-                return 0;
-        if (!gmtime_r(&until, &tm) || strftime(text, sizeof(text), "%F %T UTC", &tm) == 0)
-                text[0] = '\0';
-        return err_kind(reterr, ERR_EXPIRED, EPERM,
-                        "the image was valid until %s; get a newer one, or set the clock if it is "
-                        "wrong",
-                        text);
 }
 
 /* The newest of what runs and what has proven itself: an older one brings back faults that were mended. */
@@ -82,7 +65,7 @@ int policy_check(const Config *config, const Facts *facts, const PolicyFacts *ab
         int r = check_kind(config, m, reterr);
 
         if (r >= 0)
-                r = check_time(about, m, reterr);
+                r = manifest_check_time(m, about->now, reterr);
         if (r >= 0)
                 r = check_order(facts, about, m, options, reterr);
         if (r >= 0 && options->version && !str_eq(options->version, m->version))

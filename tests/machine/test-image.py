@@ -73,7 +73,10 @@ def test_verify_as_the_machine(case):
     before = case.facts(it)
     maker.again(path, "MaxFileSize", "MaxFileSize=10")
     both("LimitExceeded", f"--key={maker.key}.pub")
-    path = maker.image("2.1")
+    path = maker.image("2.1", "--valid-until=2035-01-01")
+    it.run("touch", "-d", "2036-01-01", f"{it.root}/usr/lib/clock-epoch")
+    both("Expired", root)
+    it.run("rm", f"{it.root}/usr/lib/clock-epoch")
     it.run("sed", "-i", "s/Verification=signature/&\\nThreshold=2/",
            f"{it.root}/etc/abupdate/abupdated.conf")
     both("NotSigned", root)
