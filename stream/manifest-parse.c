@@ -99,6 +99,19 @@ static int read_field(
         return BAD("%s=%s is not a value it can have", key, value);
 }
 
+/* Numbers go from 00 on without a gap: behind one, nothing would be looked at. */
+static int check_numbers(const Kv *kv, size_t n, Err **reterr) {
+        for (size_t i = 0; i < kv_count(kv); i++) {
+                const char *number = str_after(kv_key(kv, i), "Subvolume.");
+
+                if (number && strspn(number, "0123456789") == 2 && number[2] == '.' &&
+                                strtoul(number, NULL, 10) >= n)
+                        return BAD("%s= is of a subvolume without a name, or behind a gap",
+                                        kv_key(kv, i));
+        }
+        return 0;
+}
+
 static int read_subvols(const Kv *kv, Manifest *m, Err **reterr) {
         char buf[SUBVOL_KEY_SIZE];
         size_t n = 0;
@@ -108,6 +121,9 @@ static int read_subvols(const Kv *kv, Manifest *m, Err **reterr) {
                 n++;
         if (n == 0)
                 return BAD("it has no Subvolume.00.Name=");
+        r = check_numbers(kv, n, reterr);
+        if (r < 0)
+                return r;
         m->subvols = calloc(n, sizeof(*m->subvols));
         if (!m->subvols)
                 return err_new(reterr, ENOMEM, "out of memory");

@@ -104,6 +104,10 @@ def subvolumes(fields):
     while n < 64 and f"Subvolume.{n:02}.Name" in fields:
         check_table(fields, SUBVOLUME, f"Subvolume.{n:02}.")
         n += 1
+    for key in fields:
+        number = re.fullmatch(r"Subvolume\.([0-9][0-9])\..*", key)
+        if number and int(number[1]) >= n:
+            raise Wrong(f"{key} is behind a gap")
     for key in ("Name", "Path", "UUID"):
         values = [fields[f"Subvolume.{i:02}.{key}"] for i in range(n)]
         if len(set(values)) != n:

@@ -283,6 +283,50 @@ static void senseless_values(void **state _unused_) {
         refuse_edit("\n\n", "\n", "");
 }
 
+/* A part of a subvolume that nobody sees is no field to be passed over. */
+static void subvolumes_without_a_gap(void **state _unused_) {
+        static const char last[] = "Subvolume.00.UUID=";
+        static const char *const numbers[] = {"01", "02", "63", "64", "99"};
+        static const char *const fields[] = {"Name", "Path", "UUID", "Future"};
+
+        for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+                for (size_t k = 0; k < ARRAY_SIZE(fields); k++) {
+                        _cleanup_(freep) char *t = NULL, *to = NULL;
+                        char *line = strndup(strstr(text, last), strcspn(strstr(text, last), "\n"));
+
+                        /* a name alone makes a subvolume, which then lacks the rest */
+                        to = str_printf("%s\nSubvolume.%s.%s=x", line, numbers[i], fields[k]);
+                        t = edit(line, to);
+                        refuse_text(t, strlen(t), ERR_BAD_MANIFEST, "");
+                        free(line);
+                }
+        accept_edit("ValidUntil", "Subvolume.X=1\nValidUntil");
+}
+
+/* Different names and places, one UUID: which of them a clone means nobody could say. */
+static void two_of_one_uuid(void **state _unused_) {
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        ManifestSubvol subvols[2];
+        _cleanup_(freep) char *out = NULL;
+        ManifestSubvol *was;
+        Err *e = NULL;
+        size_t size;
+
+        assert_int_equal(manifest_parse(text, text_size, &m, NULL), 0);
+        subvols[0] = subvols[1] = m->subvols[0];
+        subvols[1].name = (char *) "usr";
+        subvols[1].path = (char *) "/usr";
+        was = m->subvols;
+        m->subvols = subvols;
+        m->n_subvols = 2;
+        assert_true(manifest_format(m, &out, &size, &e) < 0);
+        assert_story(&e, ERR_BAD_MANIFEST, "same name, path or UUID");
+        subvols[1].uuid[0] ^= 1;
+        assert_int_equal(manifest_format(m, &out, &size, NULL), 0);
+        m->subvols = was;
+        m->n_subvols = 1;
+}
+
 static void another_format(void **state _unused_) {
         _cleanup_(freep) char *t = edit("Format=1", "Format=2");
 
@@ -310,6 +354,8 @@ int main(void) {
                         CASE(a19_sizes),
                         CASE(sums_do_not_overflow),
                         CASE(senseless_values),
+                        CASE(subvolumes_without_a_gap),
+                        CASE(two_of_one_uuid),
                         CASE(another_format),
                         CASE(broken_chunk_lists),
         };
