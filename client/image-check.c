@@ -84,30 +84,42 @@ static void print_text(const Manifest *m, const SignedText *t, const Err *why) {
         printf("Trusted:     %s%s\n", why ? "no: " : "yes", why ? err_text(why) : "");
 }
 
-int verb_info(Client *c, int argc _unused_, char *argv[], Err **reterr) {
-        _cleanup_(freep) char *beside = str_printf("%s.manifest", argv[0]);
-        _cleanup_(signed_text_done) SignedText t = {0};
-        _cleanup_(image_trust_done) ImageTrust trust = {0};
-        _cleanup_(manifest_freep) Manifest *m = NULL;
-        _cleanup_(err_freep) Err *why = NULL;
-        _cleanup_(freep) char *text = NULL;
+/* Of an image, what lies beside it. Not signed is no error here: *@ret_why. */
+static int load_info(const char *where, char **text, SignedText *t, Manifest **m, Err **ret_why,
+                Err **reterr) {
+        _cleanup_(freep) char *beside = str_printf("%s.manifest", where);
+        bool is_image = beside && access(beside, F_OK) == 0;
         size_t size;
         int r;
 
         if (!beside)
                 return err_new(reterr, ENOMEM, "out of memory");
-        /* of an image, what lies beside it */
-        r = manifest_load(access(beside, F_OK) == 0 ? beside : argv[0], 0, &text, &size, reterr);
+        r = manifest_load(is_image ? beside : where, 0, text, &size, reterr);
         if (r < 0)
                 return r;
-        r = signed_text_split(text, size, &t, &why);
-        if (r < 0 && err_kind_of(why) != ERR_NOT_SIGNED) {
-                *reterr = MOVE(why);
-                return r;
-        }
-        if (r < 0)
-                t = (SignedText){.text = text, .size = size};
-        r = manifest_parse(t.text, t.size, &m, reterr);
+        r = signed_text_split(*text, size, t, ret_why);
+        if (r < 0 && err_kind_of(*ret_why) == ERR_NOT_SIGNED) {
+                *t = (SignedText){.text = *text, .size = size};
+                r = 0;
+        } else if (r < 0)
+                *reterr = MOVE(*ret_why);
+        if (r >= 0)
+                r = manifest_parse(t->text, t->size, m, reterr);
+        if (r >= 0)
+                return 0;
+        return is_image ? err_add(reterr, r, "%s", beside)
+                        : err_add(reterr, r, "%s is no manifest, and there is no %s", where,
+                                          beside);
+}
+
+int verb_info(Client *c, int argc _unused_, char *argv[], Err **reterr) {
+        _cleanup_(signed_text_done) SignedText t = {0};
+        _cleanup_(image_trust_done) ImageTrust trust = {0};
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        _cleanup_(err_freep) Err *why = NULL;
+        _cleanup_(freep) char *text = NULL;
+        int r = load_info(argv[0], &text, &t, &m, &why, reterr);
+
         if (r < 0)
                 return r;
         if (!why && image_trust(c, &trust, &why) >= 0)

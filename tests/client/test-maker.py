@@ -67,6 +67,19 @@ def case_sign_what_is_none(world):
     assert sorted(os.listdir(world.path)) == before
 
 
+def case_info_of_what_is_none(world):
+    """What has no manifest is told by its name."""
+    image, manifest = world.path / "a.send", world.path / "a.send.manifest"
+    image.write_bytes(b"btrfs-stream\0" + b"\n" * 100)
+    err = world.abctl("image", "info", image, expect=6)[1]
+    assert f"{image} is no manifest, and there is no {manifest}" in err, err
+    manifest.write_text(MANIFEST.replace("Epoch=0", "Epoch=x"))
+    err = world.abctl("image", "info", image, expect=6)[1]
+    assert f"{manifest}: " in err and "Epoch=x" in err, err
+    manifest.write_text(MANIFEST)
+    assert "Trusted:     no: the manifest is not signed" in world.abctl("image", "info", image)[0]
+
+
 def case_no_passphrase(world):
     """An empty passphrase would leave a key that only looks protected."""
     word = world.path / "word"
