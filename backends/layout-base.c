@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "backends/layout.h"
 #include "os/file.h"
+#include "stream/contents.h"
 
 enum { NAMED_MAX = 6 };
 
 typedef struct Search {
         const uint8_t *uuid;
         unsigned seen;
-        FILE *names; /* what is here, for the error */
+        FILE *names;      /* what is here, for the error */
+        char changed[96]; /* the one that was meant, but is not any more what was received */
 } Search;
 
 /* Looks at the images of one slot: 1 and a descriptor when one is meant. */
@@ -30,6 +32,11 @@ static int search_slot(Search *q, int slots_fd, const char *id, int *ret_fd) {
                         continue;
                 known = uuid_is_null(info.received_uuid) ? info.uuid : info.received_uuid;
                 if (memcmp(q->uuid, known, 16) == 0 || memcmp(q->uuid, info.uuid, 16) == 0) {
+                        if (contents_outdated(fd)) {
+                                snprintf(q->changed, sizeof(q->changed), "%.60s of slot %.20s", *n,
+                                                id);
+                                continue;
+                        }
                         *ret_fd = MOVE_FD(fd);
                         return 1;
                 }
@@ -58,6 +65,11 @@ int layout_find_base(const Layout *l, const uint8_t uuid[16], int *ret_fd, Err *
         for (char **id = ids; *id; id++)
                 if (search_slot(&q, l->slots_fd, *id, ret_fd) > 0)
                         return 0;
+        if (*q.changed)
+                return err_kind(reterr, ERR_PARENT_MISSING, ENOENT,
+                                "the image builds on %s, and %s was changed after it had been "
+                                "received. Install a full image",
+                                uuid_format(wanted, uuid), q.changed);
         if (q.seen > NAMED_MAX)
                 fprintf(names, " and %u more", q.seen - NAMED_MAX);
         fflush(names);

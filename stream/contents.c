@@ -101,15 +101,34 @@ int contents_save(Contents *c, int dir_fd, const SubvolInfo *info, Err **reterr)
         return file_write_at(dir_fd, name, h, sizeof(*h) + c->n * sizeof(Item), reterr);
 }
 
+static bool is_of(const Head *h, const SubvolInfo *info) {
+        return memcmp(h->magic, magic, sizeof(magic)) == 0 &&
+               memcmp(h->uuid, info->uuid, sizeof(h->uuid)) == 0;
+}
+
+bool contents_outdated(int fd) {
+        _cleanup_(fd_closep) int dir_fd = -1, file_fd = -1;
+        SubvolInfo info;
+        char name[64];
+        Head h;
+
+        if (subvol_info(fd, &info, NULL) < 0)
+                return false;
+        dir_fd = dir_open_at(fd, "..", NULL);
+        name_of(&info, name);
+        file_fd = dir_fd < 0 ? -1
+                             : openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        return file_fd >= 0 && read(file_fd, &h, sizeof(h)) == (ssize_t) sizeof(h) &&
+               is_of(&h, &info) && le64toh(h.ctransid) != info.ctransid;
+}
+
 /* Takes @data over where it is right. */
 static int adopt(uint8_t **data, size_t size, const SubvolInfo *info, Contents **ret) {
         Head *h = (Head *) *data;
         uint8_t sum[EVP_MAX_MD_SIZE];
         Contents *c;
 
-        if (size < sizeof(*h) || (size - sizeof(*h)) % sizeof(Item) != 0 ||
-                        memcmp(h->magic, magic, sizeof(magic)) != 0 ||
-                        memcmp(h->uuid, info->uuid, sizeof(h->uuid)) != 0 ||
+        if (size < sizeof(*h) || (size - sizeof(*h)) % sizeof(Item) != 0 || !is_of(h, info) ||
                         le64toh(h->ctransid) != info->ctransid ||
                         le64toh(h->n) != (size - sizeof(*h)) / sizeof(Item))
                 return -ENODATA;

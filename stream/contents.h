@@ -31,5 +31,9 @@ int contents_save(Contents *c, int dir_fd, const SubvolInfo *info, Err **reterr)
  * read-only, and not changed since. Without a story. */
 int contents_load(int fd, Contents **ret);
 
+/* Was the subvolume at @fd changed since its contents were saved? Also what a tree digest does not see counts. False where
+ * nothing was saved. */
+bool contents_outdated(int fd);
+
 /* Of a Contents that was loaded; borrowed. NULL: not known. */
 const uint8_t *contents_find(const Contents *c, uint64_t ino, uint64_t transid);
