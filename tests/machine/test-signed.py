@@ -314,10 +314,31 @@ def test_another_tree(case):
     maker.again(path, "Subvolume.00.Digest", "Subvolume.00.Digest=" + "ab" * 32)
     before = case.facts(it)
     case.refused(it, "update", path, error="VerifyFailed")
-    maker.again(path, "Subvolume.00.Inodes", "Subvolume.00.Inodes=100000")
-    case.refused(it, "update", path, error="BadStream")
-    maker.again(path, "Subvolume.00.Name", "Subvolume.00.Name=other")
-    case.refused(it, "update", path, error="BadStream")
+    for field, wrong in (("Inodes", "100000"), ("Bytes", "100000000"), ("Name", "other"),
+                         ("UUID", "01234567-89ab-cdef-0123-456789abcdef")):
+        path = maker.image("2.0")
+        maker.again(path, f"Subvolume.00.{field}", f"Subvolume.00.{field}={wrong}")
+        result = case.refused(it, "update", path, error="BadStream")
+        case.check("announces" in result.err, result)
+    case.unchanged(it, before)
+
+
+def test_fewer_and_more_subvolumes(case):
+    """33: an image brings one subvolume less, or one more, than its manifest announces."""
+    it, maker = trusting(case)
+    like = maker.image("2.0")
+    before = case.facts(it)
+    second = {"Name": "usr", "Path": "/usr", "UUID": str(uuid.UUID(bytes=UUID_A)), "Bytes": 0, "Inodes": 0,
+              "Digest": "0" * 64}
+    for times, fields, error in ((1, {f"Subvolume_01_{k}": v for k, v in second.items()}, "Truncated"),
+                                 (2, {}, "LimitExceeded")):
+        path = f"{case.tmp}/{times}.send"
+        with open(like, "rb") as one, open(path, "wb") as file:
+            file.write(one.read() * times)
+        maker.vouch(path, like, **fields)
+        case.refused(it, "update", path, error=error, code=harness.ANY)
+        result = it.run("abctl", "image", "--json=short", "verify", f"--root={it.root}", path)
+        case.equal(result.data["error"], error, result)
     case.unchanged(it, before)
 
 
