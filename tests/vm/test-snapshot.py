@@ -16,8 +16,8 @@ def from_slot(case):
 
 
 FLOWS = {"update": flows.there_and_back, "sick": flows.sick, "panic": flows.panic}
-INITRD = {"late": flows.late}
-LOADER = {"lost": flows.lost}
+INITRD = {"late": flows.late, "emergency": flows.emergency}
+LOADER = {"lost": flows.lost, "emergency": flows.emergency}
 CUTS = {"power-cuts": flows.power_cuts}
 WRITES = {"write-power-cuts": flows.write_cuts}
 DEFAULT = ("snapshot", "default-subvolume")

@@ -29,12 +29,18 @@ MergeAfter=never
 CHECK = "etc/abupdate/check.d/10-sick"
 SAY = "mkdir -p etc/abupdate/check.d && printf '#!/bin/sh\\n%s\\n' '{}' >" + CHECK + \
     " && chmod +x " + CHECK
+TIMEOUT = "mkdir -p etc/abupdate/abupdated.conf.d &&" + \
+    " printf '[Health]\\nTimeout={}\\n' >etc/abupdate/abupdated.conf.d/health.conf"
 # A whole initrd in which nothing drives the disk: an archive behind its own puts an empty module over that of virtio_blk.
 LOST = """chroot . sh -ec '
     initrd=/boot/$(ls boot | grep ^initrd.img-)
     driver=usr/lib/modules/${initrd#*img-}/kernel/drivers/block/virtio_blk.ko
     test -s $driver; mkdir -p /tmp/lost/${driver%/*}; : >/tmp/lost/$driver; truncate -s %4 $initrd
     cd /tmp/lost; echo $driver | cpio --quiet -o -H newc >>$initrd; rm -r /tmp/lost'
+"""
+# The boot partition does not come, as where its driver is lacking; without one, another file system.
+NO_MOUNT = """sed -i 's/LABEL=ESP/LABEL=gone/; s/timeout=60s/timeout=10s/' etc/fstab
+    grep -q LABEL= etc/fstab || echo 'LABEL=gone /srv ext4 x-systemd.device-timeout=10s 0 0' >>etc/fstab
 """
 # What a maker may get right and wrong: a version, and the command that makes it from 1.0, in its tree.
 VERSIONS = {
@@ -46,8 +52,8 @@ VERSIONS = {
     # where the initrd is a systemd, it starts the other one without asking for /sbin/init
     "3.1": "ln -sf /bin/false usr/lib/systemd/systemd",
     "3.3": LOST,
-    "3.2": SAY.format("sleep 1000") + " && mkdir -p etc/abupdate/abupdated.conf.d"
-           " && printf '[Health]\\nTimeout=5\\n' >etc/abupdate/abupdated.conf.d/health.conf",
+    "3.2": SAY.format("sleep 1000") + " && " + TIMEOUT.format(5),
+    "3.4": NO_MOUNT + TIMEOUT.format(60),
 }
 BASES = {"2.2": "2.0"}      # what an image builds on, where that is not 1.0
 

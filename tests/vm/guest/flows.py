@@ -70,6 +70,20 @@ def late(case):
     case.gone_back("3.2", "not complete after 5 s")
 
 
+def emergency(case):
+    """A version that does not mount what fstab says ends in the emergency shell: it is left in time."""
+    case.up("1.0")
+    case.update("3.4")
+    case.reboot()
+    start = len(case.guest.tail(1 << 30))
+    # no verdict can be written to a boot partition that is not mounted: the loader counts
+    boots, reason = (3, "used up its tries") if case.guest.machine == "uefi" else (2, "not complete after 60 s")
+    case.equal(case.up("1.0", boots=boots), boots)
+    said = case.guest.tail(1 << 30)[start:]
+    case.equal(said.count("You are in emergency mode"), boots - 1, said)
+    case.gone_back("3.4", reason)
+
+
 def power_cuts(case, count=20, seed=1, jobs=2, keep=None):
     """Updated and blessed; where the power goes at any moment: old or new, complete."""
     case.up("1.0")
