@@ -146,9 +146,11 @@ int bls_remove_drafts(int entries_fd, const char *prefix, Err **reterr) {
                 size_t length = strlen(*name);
                 const char *rest = str_after(*name, prefix);
 
-                if (rest && *rest == '-' && length > 9 && str_eq(*name + length - 9, ".conf.new") &&
-                                unlinkat(entries_fd, *name, 0) < 0 && errno != ENOENT)
-                        r = err_sys(reterr, errno, "remove %s", *name);
+                if (!rest || *rest != '-' || length <= 9 ||
+                                !str_eq(*name + length - 9, ".conf.new"))
+                        continue;
+                (*name)[length - 4] = '\0';
+                r = file_drop_draft_at(entries_fd, *name, reterr);
         }
         return r < 0 ? err_add(reterr, r, "clean the boot entries") : 0;
 }

@@ -7,7 +7,7 @@
  * goes behind all others by itself: the next one is the fallback. */
 #include <fcntl.h>
 
-#include "backends/bls.h"
+#include "backends/bls-change.h"
 #include "backends/boot-backend.h"
 #include "backends/boot-cmdline.h"
 #include "backends/boot-copies.h"
@@ -219,26 +219,14 @@ static int describe(Bls *b, const Slot *slot, const BlsEntry *old, int left, Bls
         return 0;
 }
 
-/* Entries of @slot under other names than @keep, or all of them. Durable. */
 static int remove_others(Bls *b, const char *slot, const char *keep, Err **reterr) {
-        _cleanup_(bls_list_done) BlsList l = {0};
-        bool any = false;
-        int r = bls_list(b->entries_fd, prefix_of(b), &l, reterr);
-
-        for (size_t i = 0; r >= 0 && i < l.n; i++) {
-                if (!str_eq(l.entries[i].slot, slot) || str_eq(l.entries[i].file, keep))
-                        continue;
-                if (unlinkat(b->entries_fd, l.entries[i].file, 0) < 0 && errno != ENOENT)
-                        r = err_sys(reterr, errno, "remove boot entry %s", l.entries[i].file);
-                any = true;
-        }
-        return r >= 0 && any ? fs_sync(b->boot_fd, reterr) : r;
+        return bls_remove_others(b->entries_fd, prefix_of(b), slot, keep, reterr);
 }
 
 static int write_ranked(Bls *b, BlsEntry *e, unsigned rank, Err **reterr) {
         free(e->sort_key);
         e->sort_key = bls_sort_key(prefix_of(b), rank);
-        return e->sort_key ? bls_write(b->entries_fd, prefix_of(b), e, reterr)
+        return e->sort_key ? bls_rewrite(b->entries_fd, prefix_of(b), e, reterr)
                            : err_new(reterr, ENOMEM, "out of memory");
 }
 
@@ -332,11 +320,15 @@ static int bls_clean(BootBackend *base, const SlotList *slots, Err **reterr) {
 
 static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {
         Bls *b = to_bls(base);
-        _cleanup_(bls_list_done) BlsList l = {0};
+        _cleanup_(bls_list_done) BlsList before = {0}, l = {0};
         _cleanup_(freep) char *options = NULL;
         BlsEntry *e = NULL;
-        int r = bls_list(b->entries_fd, prefix_of(b), &l, reterr);
+        int r = bls_list(b->entries_fd, prefix_of(b), &before, reterr);
 
+        if (r >= 0)
+                r = bls_finish(b->entries_fd, prefix_of(b), &before, slot->id, reterr);
+        if (r >= 0)
+                r = bls_list(b->entries_fd, prefix_of(b), &l, reterr);
         if (r >= 0)
                 e = bls_find(&l, slot->id);
         if (!e || !slot->boot_options)
@@ -346,7 +338,7 @@ static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {
                 return r;
         free(e->options);
         e->options = MOVE(options);
-        r = bls_write(b->entries_fd, prefix_of(b), e, reterr);
+        r = bls_rewrite(b->entries_fd, prefix_of(b), e, reterr);
         return r < 0 ? err_add(reterr, r, "correct the boot entry of slot %s", slot->id) : 0;
 }
 

@@ -170,30 +170,27 @@ static int check_room(int boot_fd, const Copy copies[2], uint64_t torn, const ch
                         (double) room / (1 << 20));
 }
 
-/* A draft first: under its own name it is never there in part, but for a power cut on a file system
- * that does not order writes; then its content does not match. */
+/* Under its own name at once: what a power cut leaves does not match it, and FAT might know a file that
+ * was renamed by both names. */
 static int write_copy(int kernels_fd, const Copy *c, Err **reterr) {
-        _cleanup_(freep) char *draft = str_printf("%s.new", c->name), *written = NULL;
+        _cleanup_(freep) char *written = NULL;
         _cleanup_(fd_closep) int fd = -1;
         uint64_t size;
         int r;
 
-        if (!draft)
-                return err_new(reterr, ENOMEM, "out of memory");
         if (unlinkat(kernels_fd, c->name, 0) < 0 && errno != ENOENT)
                 return err_sys(reterr, errno, "remove the torn %s", c->name);
-        fd = openat(kernels_fd, draft, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+        fd = openat(kernels_fd, c->name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                        0600);
         if (fd < 0)
-                return err_sys(reterr, errno, "create %s", draft);
+                return err_sys(reterr, errno, "create %s", c->name);
         r = digest(c->from_fd, fd, c->kind, &written, reterr);
         if (r >= 0 && fsync(fd) < 0)
-                r = err_sys(reterr, errno, "write %s", draft);
-        if (r >= 0 && renameat(kernels_fd, draft, kernels_fd, c->name) < 0)
-                r = err_sys(reterr, errno, "rename %s", draft);
+                r = err_sys(reterr, errno, "write %s", c->name);
         if (r >= 0 && fsync(kernels_fd) < 0)
                 r = err_sys(reterr, errno, "sync the folder of the kernels");
         if (r < 0) {
-                (void) unlinkat(kernels_fd, draft, 0);
+                (void) unlinkat(kernels_fd, c->name, 0);
                 return r;
         }
         r = is_whole(kernels_fd, c->name, c->kind, &size, reterr);

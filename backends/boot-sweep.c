@@ -66,7 +66,7 @@ static bool in_list(const char *const *list, const char *word) {
 
 /* The needs of each slot but @without, and its entry in GRUB's menu. */
 static int add_slots(int home_fd, const char *const without[], FILE *f, Err **reterr) {
-        static const char *const files[] = {"files", "entry.cfg"};
+        static const char *const files[] = {"files", "entry.cfg", "entry.spare"};
         _cleanup_(strv_freep) char **names = NULL;
         int r = dir_names(home_fd, &names, reterr);
 

@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <fcntl.h>
+
 #include "backends/grub.h"
+#include "os/file.h"
+
+#define ENTRY "entry.cfg"
+#define SPARE "entry.spare"
+
+enum { ENTRY_MAX = 64 * 1024 };
 
 /* One word of GRUB's language, whatever is in it but for @drop. */
 static void put_word(FILE *f, const char *text, size_t n, char drop) {
@@ -67,4 +75,41 @@ int grub_entry_options(const char *text, char **ret) {
 
         *ret = options ? strndup(options, strcspn(options, "\n")) : NULL;
         return options && !*ret ? -ENOMEM : 0;
+}
+
+int grub_entry_read(int dir_fd, char **ret, bool *ret_cut) {
+        _cleanup_(freep) char *text = NULL, *spare = NULL;
+        int r = file_read_if_at(dir_fd, ENTRY, ENTRY_MAX, &text, NULL, NULL), q;
+
+        q = file_read_if_at(dir_fd, SPARE, ENTRY_MAX, &spare, NULL, NULL);
+        *ret_cut = q > 0;
+        if (r == -ENOMEM || q == -ENOMEM)
+                return -ENOMEM;
+        if (q > 0 && *spare && (r <= 0 || !*text)) {
+                *ret = MOVE(spare);
+                return 1;
+        }
+        if (r > 0)
+                *ret = MOVE(text);
+        return r > 0;
+}
+
+static int write_synced(int dir_fd, const char *name, const char *text, Err **reterr) {
+        int r = file_write_at(dir_fd, name, text, strlen(text), reterr);
+
+        return r < 0 ? r : fs_sync(dir_fd, reterr);
+}
+
+int grub_entry_write(int dir_fd, const char *text, Err **reterr) {
+        _cleanup_(freep) char *old = NULL;
+        int r = file_read_if_at(dir_fd, ENTRY, ENTRY_MAX, &old, NULL, NULL);
+
+        if (r == -ENOMEM)
+                return err_new(reterr, r, "out of memory");
+        r = r > 0 && !str_eq(old, text) ? write_synced(dir_fd, SPARE, text, reterr) : 0;
+        if (r >= 0 && !str_eq(old, text))
+                r = write_synced(dir_fd, ENTRY, text, reterr);
+        if (r >= 0 && unlinkat(dir_fd, SPARE, 0) < 0)
+                return errno == ENOENT ? 0 : err_sys(reterr, errno, "remove " SPARE);
+        return r < 0 ? r : fs_sync(dir_fd, reterr);
 }

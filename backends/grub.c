@@ -16,8 +16,6 @@
 #include "os/file.h"
 #include "os/toplevel.h"
 
-enum { ENTRY_MAX = 64 * 1024 };
-
 typedef struct Grub {
         BootBackend base; /* must stay first */
         const World *world;
@@ -199,7 +197,7 @@ static int files_on_partition(Grub *b, const Slot *slot, Files *f, Err **reterr)
 static int write_entry(Grub *b, const Slot *slot, const char *rest, Err **reterr) {
         _cleanup_(freep) char *title = str_printf("Version %s (slot %s)", slot->version, slot->id),
                               *path = str_printf("slot-%s", slot->id), *options = NULL,
-                              *text = NULL, *old = NULL;
+                              *text = NULL;
         _cleanup_(files_done) Files files = {0};
         _cleanup_(fd_closep) int dir_fd = -1;
         int r;
@@ -214,30 +212,26 @@ static int write_entry(Grub *b, const Slot *slot, const char *rest, Err **reterr
                 r = dir_make_at(b->home_fd, path, 0755, reterr);
         if (r >= 0)
                 dir_fd = r = dir_open_at(b->home_fd, path, reterr);
-        if (r >= 0)
-                r = file_read_if_at(dir_fd, "entry.cfg", ENTRY_MAX, &old, NULL, NULL) == -ENOMEM
-                                    ? err_new(reterr, ENOMEM, "out of memory")
-                                    : 0;
         if (r < 0)
                 return r;
         text = grub_entry_text(&(GrubEntry){
                         slot->id, title, files.fs_uuid, files.linux_path, files.initrd, options});
         if (!text)
                 return err_new(reterr, ENOMEM, "out of memory");
-        if (str_eq(text, old))
-                return 0;
-        r = file_write_at(dir_fd, "entry.cfg", text, strlen(text), reterr);
-        if (r >= 0)
-                r = fs_sync(b->boot_fd, reterr);
+        r = grub_entry_write(dir_fd, text, reterr);
         return r < 0 ? err_add(reterr, r, "write the menu entry of slot %s", slot->id) : 0;
 }
 
-/* 1 where the slot has an entry; @ret: its options, NULL where an installer wrote it. */
-static int read_options(Grub *b, const char *slot, char **ret, Err **reterr) {
-        _cleanup_(freep) char *path = str_printf("slot-%s/entry.cfg", slot), *text = NULL;
-        int r = path ? file_read_if_at(b->home_fd, path, ENTRY_MAX, &text, NULL, NULL) : -ENOMEM;
+/* 1 where the slot has an entry; @ret: its options, NULL where an installer wrote it; @ret_cut: it was being written anew
+ * when the power went. */
+static int read_options(Grub *b, const char *slot, char **ret, bool *ret_cut, Err **reterr) {
+        _cleanup_(freep) char *path = str_printf("slot-%s", slot), *text = NULL;
+        _cleanup_(fd_closep) int dir_fd = path ? dir_open_at(b->home_fd, path, NULL) : -1;
+        int r = path ? 0 : -ENOMEM;
 
         *ret = NULL;
+        if (dir_fd >= 0)
+                r = grub_entry_read(dir_fd, &text, ret_cut);
         if (r > 0 && grub_entry_options(text, ret) < 0)
                 r = -ENOMEM;
         return r == -ENOMEM ? err_new(reterr, r, "out of memory") : r > 0;
@@ -255,10 +249,11 @@ static int grub_arm(BootBackend *base, const Slot *slot, unsigned tries, const S
         Grub *b = to_grub(base);
         _cleanup_(grub_env_done) GrubEnv old = {.left = -1}, e = {.left = -1};
         _cleanup_(freep) char *own = NULL;
+        bool cut = false;
         int r = grub_env_read(b->home_fd, &old, reterr);
 
         if (r >= 0)
-                r = read_options(b, slot->id, &own, reterr);
+                r = read_options(b, slot->id, &own, &cut, reterr);
         if (r >= 0)
                 r = write_entry(b, slot, own, reterr);
         if (r < 0)
@@ -338,12 +333,13 @@ static int grub_clean(BootBackend *base, const SlotList *slots, Err **reterr) {
 static int grub_follow(BootBackend *base, const Slot *slot, Err **reterr) {
         Grub *b = to_grub(base);
         _cleanup_(freep) char *now = NULL, *then = NULL;
-        int r = read_options(b, slot->id, &now, reterr);
+        bool cut = false;
+        int r = read_options(b, slot->id, &now, &cut, reterr);
 
         if (r <= 0 || !slot->boot_options)
                 return r;
         r = boot_cmdline_make(b->world, slot, now, &then, reterr);
-        if (r < 0 || str_eq(now, then))
+        if (r < 0 || (str_eq(now, then) && !cut))
                 return r;
         r = write_entry(b, slot, now, reterr);
         return r < 0 ? err_add(reterr, r, "correct the menu entry of slot %s", slot->id) : 0;

@@ -6,7 +6,7 @@
 
 #include "os/file.h"
 
-enum { FIRST_READ = 4095 };
+enum { FIRST_READ = 4095, DRAFT_MAX = 64 * 1024 };
 
 int file_read_if_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size,
                 Err **reterr) {
@@ -98,28 +98,56 @@ static int sync_parent(int dir_fd, const char *path) {
         return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+static bool is_fat(int fd) {
+        struct statfs st;
+
+        return fstatfs(fd, &st) >= 0 && st.f_type == MSDOS_SUPER_MAGIC;
+}
+
 /* After a rename of @fd to @path. FAT keeps size and place of a file in its name, and writes them with the
  * file: a sync of the directory alone leaves an empty one behind (Linux 6.1, vfat_rename()). */
 static int sync_name(int dir_fd, const char *path, int fd) {
-        struct statfs st;
-
-        if (fstatfs(fd, &st) < 0)
-                return -errno;
-        if (st.f_type == MSDOS_SUPER_MAGIC)
+        if (is_fat(fd))
                 return syncfs(fd) < 0 ? -errno : 0;
         return sync_parent(dir_fd, path);
 }
 
+/* Do both hold the same? What cannot be read holds nothing that anybody else has. */
+static bool same_content(int dir_fd, const char *a, const char *b) {
+        _cleanup_(freep) char *text[2] = {0};
+        size_t size[2];
+
+        return file_read_at(dir_fd, a, DRAFT_MAX, &text[0], &size[0], NULL) >= 0 &&
+               file_read_at(dir_fd, b, DRAFT_MAX, &text[1], &size[1], NULL) >= 0 &&
+               size[0] == size[1] && memcmp(text[0], text[1], size[0]) == 0;
+}
+
+int file_drop_draft_at(int dir_fd, const char *path, Err **reterr) {
+        _cleanup_(freep) char *draft = str_printf("%s.new", path),
+                              *twin = str_printf("%s.twin", path);
+        int r;
+
+        if (!draft || !twin)
+                return err_new(reterr, ENOMEM, "out of memory");
+        r = is_fat(dir_fd) && same_content(dir_fd, draft, path)
+                            ? renameat(dir_fd, draft, dir_fd, twin)
+                            : unlinkat(dir_fd, draft, 0);
+        return r < 0 && errno != ENOENT ? err_sys(reterr, errno, "remove %s", draft) : 0;
+}
+
 int file_write_at(int dir_fd, const char *path, const void *data, size_t size, Err **reterr) {
         _cleanup_(freep) char *draft = str_printf("%s.new", path);
-        _cleanup_(fd_closep) int fd = -1;
+        _cleanup_(fd_closep) int old = -1, fd = -1;
         int r;
 
         if (!draft)
                 return err_new(reterr, ENOMEM, "write %s: out of memory", path);
-        if (unlinkat(dir_fd, draft, 0) < 0 && errno != ENOENT)
-                return err_sys(reterr, errno, "write %s: remove the draft of an earlier write",
-                                path);
+        r = file_drop_draft_at(dir_fd, path, reterr);
+        if (r < 0)
+                return err_add(reterr, r, "write %s", path);
+        /* FAT gives the space of the old file back when nobody has it open any more, and not in the order of what
+         * was written: until the new name is on the disk the old one must not point to what is free. */
+        old = openat(dir_fd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
         fd = openat(dir_fd, draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
         if (fd < 0)
                 return err_sys(reterr, errno, "write %s: create %s", path, draft);

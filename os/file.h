@@ -20,9 +20,15 @@ int file_read_if_at(int dir_fd, const char *path, size_t max, char **ret, size_t
 
 /* Replaces @path by @size bytes of @data: a new file beside it, fsync, rename, fsync of the
  * directory. Repeatable. After a power cut the old or the new content is there, perhaps with a
- * file "<path>.new" beside it that the next write replaces; on FAT, which has no such rename, an empty
- * file or none where the cut falls between rename and sync. */
+ * file "<path>.new" beside it that the next write replaces. FAT has no such rename (Linux 6.1,
+ * vfat_rename()): both names may hold one file then, and fsck.vfat empties one of them. What must be
+ * there in any case needs a second file. */
 int file_write_at(int dir_fd, const char *path, const void *data, size_t size, Err **reterr);
+
+/* Removes "<path>.new", where a power cut left one. On FAT that may be the file @path itself under a
+ * second name, and its space would go with it: then it is called "<path>.twin" from now on, and left
+ * to fsck. Repeatable. */
+int file_drop_draft_at(int dir_fd, const char *path, Err **reterr);
 
 /* A directory for reading, as a descriptor of its own that takes every ioctl (not O_PATH).
  * Negative errno on failure. */

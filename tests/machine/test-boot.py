@@ -368,6 +368,30 @@ def test_choices_by_name(case):
     case.abctl(it, "update", image)
 
 
+def test_entry_that_was_emptied(case):
+    """A power cut while a proven entry was written anew, and fsck after it: the second one boots, the next job puts it right."""
+    it = case.machine(loader="bls")
+    case.abctl(it, "status")
+
+    def cut(folder):
+        entry = f"{folder}/loader/entries/abupdate-1"
+        os.rename(f"{entry}.conf", f"{entry}+9-99.conf")
+        open(f"{entry}.conf", "wb").close()
+
+    def listed(folder):
+        return sorted(os.listdir(f"{folder}/loader/entries"))
+
+    before = it.in_boot(listed)
+    it.in_boot(cut)
+    it.reboot()
+    case.abctl(it, "status")
+    case.equal(it.in_boot(listed), before)
+    case.expect(it, booted="1", next="1", state="steady")
+    case.update(it, "2.0")
+    it.reboot()
+    case.expect(it, booted="2")
+
+
 MUTE = """mkdir -p /run/mute; cd /run/mute
 printf '#!/bin/sh\nexit 1\n' >abctl
 printf '#!/bin/sh\necho "$*" >>/run/mute/asked\ncase "$*" in *is-active*) exit 1; esac\n' >systemctl

@@ -52,6 +52,26 @@ def test_menu_of_grub(case):
     case.expect(it, booted="1", version="1.0")
 
 
+def test_entry_that_was_emptied(case):
+    """A power cut while a proven entry was written anew, and fsck after it: GRUB takes the copy, the next job puts it right."""
+    case.grub()
+    it = case.machine(loader="grub")
+    case.abctl(it, "status")
+
+    def cut(folder):
+        entry = f"{folder}/abupdate/slot-1/entry.cfg"
+        os.rename(entry, entry.replace(".cfg", ".spare"))
+        open(entry, "wb").close()
+
+    text = it.in_boot(lambda folder: _read(f"{folder}/abupdate/slot-1/entry.cfg"))
+    it.in_boot(cut)
+    case.equal(it.next_slot(), "1")
+    it.reboot()
+    case.abctl(it, "check", "--repair")
+    case.equal(it.in_boot(lambda folder: _read(f"{folder}/abupdate/slot-1/entry.cfg")), text)
+    case.equal(it.in_boot(lambda folder: os.path.exists(f"{folder}/abupdate/slot-1/entry.spare")), False)
+
+
 def test_kernel_that_is_gone(case):
     """A kernel that cannot be loaded leads to the fallback, whatever else is in the menu."""
     case.grub()

@@ -126,6 +126,31 @@ static void entries_parse(void **state _unused_) {
         }
 }
 
+/* A folder in the place of its draft stops the work half way. */
+static void entries_are_written_anew(void **state _unused_) {
+        _cleanup_(freep) char *first = NULL, *cut = NULL, *emptied = NULL, *last = NULL;
+        bool was_cut = true;
+
+        assert_int_equal(grub_entry_read(dir_fd, &first, &was_cut), 0);
+        assert_false(was_cut);
+        assert_int_equal(grub_entry_write(dir_fd, "old", NULL), 0);
+        assert_int_equal(faccessat(dir_fd, "entry.spare", F_OK, 0), -1);
+        assert_int_equal(mkdirat(dir_fd, "entry.cfg.new", 0700), 0);
+        assert_true(grub_entry_write(dir_fd, "new", NULL) < 0);
+        assert_int_equal(grub_entry_read(dir_fd, &cut, &was_cut), 1);
+        assert_string_equal(cut, "old");
+        assert_true(was_cut);
+
+        put_file(dir_fd, "entry.cfg", "");
+        assert_int_equal(grub_entry_read(dir_fd, &emptied, &was_cut), 1);
+        assert_string_equal(emptied, "new");
+        assert_int_equal(unlinkat(dir_fd, "entry.cfg.new", AT_REMOVEDIR), 0);
+        assert_int_equal(grub_entry_write(dir_fd, "new", NULL), 0);
+        assert_int_equal(grub_entry_read(dir_fd, &last, &was_cut), 1);
+        assert_string_equal(last, "new");
+        assert_false(was_cut);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                         IN_FOLDER(empty),
@@ -133,6 +158,7 @@ int main(void) {
                         IN_FOLDER(lists),
                         CASE(entries),
                         IN_FOLDER(entries_parse),
+                        IN_FOLDER(entries_are_written_anew),
         };
 
         return cmocka_run_group_tests_name("backends/grub", tests, NULL, NULL);

@@ -5,7 +5,7 @@
 import sys
 import time
 
-from guest import flows
+from guest import esp, flows
 from guest.runner import main, rows
 
 ALL = ["boot", "a", "b"]
@@ -140,6 +140,8 @@ FLOWS = {"ping-pong": ping_pong, "update": flows.there_and_back, "sick": flows.s
 CASES = {
     **rows("sd-boot-", "seed", "bls", FLOWS),
     **rows("grub-", "seed", "grub", FLOWS),
+    **rows("sd-boot-", "seed", "bls", {"esp-power-cuts": esp.bls_power_cuts}),
+    **rows("grub-", "seed", "grub", {"esp-power-cuts": esp.grub_power_cuts}),
     **rows("sd-boot-", "seed", "bls", {"multipath": multipath, "multipath-lost": lost_map},
            options=("multipath",)),
     **rows("dracut-", "seed", "bls", {"ping-pong": ping_pong, "late": late, "slow": slow}, initrd="dracut"),

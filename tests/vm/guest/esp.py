@@ -60,13 +60,17 @@ class Esp:
     def grub(self):
         """The same for GRUB itself."""
         choice = grubloader.peek(self.image, (0, uefi.EFI_SIZE), [], f"{self.work}/grub")
-        with open(self.take(f"/abupdate/slot-{choice.slot}/entry.cfg"), encoding="utf-8") as file:
+        with open(self._entry(f"/abupdate/slot-{choice.slot}"), encoding="utf-8") as file:
             files = [choice.linux, *MODULE.findall(file.read())]
         if len(files) != 2:
             raise RuntimeError(f"no initrd for slot {choice.slot}")
         for path in files:
             loader.check_file(self.take(path))
         return self._slot(choice.options)
+
+    def _entry(self, folder):
+        entry = self.take(f"{folder}/entry.cfg")
+        return entry if os.path.getsize(entry) else self.take(f"{folder}/entry.spare")
 
     @staticmethod
     def _slot(options):
@@ -100,12 +104,17 @@ def _fsck(image):
         raise Failed(f"fsck.vfat: {done.stdout.decode()}")
 
 
+def _disk(case):
+    """Which one has the boot partition."""
+    return "boot" if case.seed else "disk"
+
+
 def replay(case, judge, stages, count, seed):
     """Judges so many states of the boot partition. @stages: [(stage, how many entries the log had at its beginning, slots that
     may boot)]. Returns {(stage, slot): how often}; Failed where something else boots."""
-    work, log = f"{case.work}/replay", case.guest.write_log("disk")
+    work, log = f"{case.work}/replay", case.guest.write_log(_disk(case))
     os.makedirs(work)
-    run("dd", f"if={case.cut}/disk.img", f"of={work}/base", "bs=1M", f"skip={uefi.EFI_START >> 20}",
+    run("dd", f"if={case.cut}/{_disk(case)}.img", f"of={work}/base", "bs=1M", f"skip={uefi.EFI_START >> 20}",
         f"count={uefi.EFI_SIZE >> 20}", "conv=sparse")
     seen = collections.Counter()
     with writelog.Replay(f"{work}/base", log, f"{work}/disk", kernel.sparse_copy) as disk:
@@ -125,43 +134,71 @@ def replay(case, judge, stages, count, seed):
     return seen
 
 
-def _power_cuts(case, judge, count=20, seed=1, **_):
-    stages = []
+class Stages(list):
+    """(stage, how many entries the log had at its beginning, slots that may boot) of a guest whose writes are logged from now on."""
 
-    def begin(stage, *slots):
-        stages.append((stage, len(entries(case.guest.write_log("disk"))) if stages else 0, slots))
+    def __init__(self, case):
+        super().__init__()
+        self.log = case.guest.write_log(_disk(case))
+        case.guest.logged = [_disk(case)]
 
-    case.guest.logged = ["disk"]
-    begin("install 3.1", "1", "2")
+    def begin(self, stage, *slots):
+        """From now on, everything before being durable, only @slots may boot."""
+        self.append((stage, len(entries(self.log)) if self else 0, slots))
+
+
+def _snapshots(case, stages):
+    stages.begin("install 3.1", "1", "2")
     case.up("1.0")
     case.update("3.1")
     case.reboot()
-    begin("try 3.1", "1", "2")
+    stages.begin("try 3.1", "1", "2")
     case.equal(case.up("1.0", boots=3), 3)
     case.gone_back("3.1", "used up its tries")
-    begin("install 2.0", "1", "3")
+    stages.begin("install 2.0", "1", "3")
     case.update("2.0")
     case.reboot()
-    begin("try 2.0", "1", "3")
+    stages.begin("try 2.0", "1", "3")
     case.up("2.0")
     case.blessed("2.0")
-    begin("good", "3")
+    stages.begin("good", "3")
     case.do("sync")
-    begin("roll back", "1", "3")
+    stages.begin("roll back", "1", "3")
     case.do("abctl rollback")
-    begin("rolled back", "1")
+    stages.begin("rolled back", "1")
     case.reboot()
     case.up("1.0")
+
+
+def _devices(case, stages):
+    stages.begin("install 2.0", "a", "b")
+    case.up("1.0")
+    case.update("2.0")
+    case.reboot()
+    stages.begin("try 2.0", "a", "b")
+    case.up("2.0")
+    case.blessed("2.0")
+    stages.begin("merge", "b")
+    case.merge()
+    stages.begin("roll back", "a", "b")
+    case.do("abctl rollback a")
+    stages.begin("rolled back", "a")
+    case.do("abctl status && sync")
+
+
+def _power_cuts(case, judge, count=20, seed=1, **_):
+    stages = Stages(case)
+    (_devices if case.seed else _snapshots)(case, stages)
     case.guest.kill()
     # no boot is needed to know: many more than of those that boot
     return cuts.told(replay(case, judge, stages, 50 * count, seed))
 
 
 def bls_power_cuts(case, **options):
-    """Tried in vain, updated, rolled back: after a cut below FAT systemd-boot finds a complete version at any time."""
+    """Updated, rolled back: after a cut below FAT systemd-boot finds a complete version at any time."""
     return _power_cuts(case, Esp.systemd_boot, **options)
 
 
 def grub_power_cuts(case, **options):
-    """Tried in vain, updated, rolled back: after a cut below FAT GRUB finds a complete version at any time."""
+    """Updated, rolled back: after a cut below FAT GRUB finds a complete version at any time."""
     return _power_cuts(case, Esp.grub, **options)
