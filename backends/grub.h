@@ -41,10 +41,10 @@ char *grub_entry_text(const GrubEntry *e);
 /* The options in such a text, NULL where there are none; -ENOMEM. */
 int grub_entry_options(const char *text, char **ret);
 
-/* What the folder of a slot says: 1 and its entry, 0, or -ENOMEM. @ret_cut: the power went while it was written anew; where the
- * entry has come to harm then, @ret is the copy that GRUB takes. */
+/* What the folder of a slot says: 1 and its entry, 0, or -ENOMEM. @ret_cut: the power went while it was
+ * written anew; where the entry has come to harm then, @ret is the copy that GRUB takes. */
 int grub_entry_read(int dir_fd, char **ret, bool *ret_cut);
 
-/* Writes the entry anew where it is another one. Durable; repeatable. A power cut leaves the old or the new one: FAT has no safe
- * rename, so a copy is there meanwhile, which GRUB takes where the entry is empty. */
+/* Writes the entry anew where it is another one. Durable; repeatable. A power cut leaves the old or the
+ * new one: FAT has no safe rename, so a copy is there meanwhile, which GRUB takes where the entry is empty. */
 int grub_entry_write(int dir_fd, const char *text, Err **reterr);

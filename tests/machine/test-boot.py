@@ -369,7 +369,7 @@ def test_choices_by_name(case):
 
 
 def test_entry_that_was_emptied(case):
-    """A power cut while a proven entry was written anew, and fsck after it: the second one boots, the next job puts it right."""
+    """A power cut while a proven entry was written anew, and fsck after it: the second boots, the next job mends it."""
     it = case.machine(loader="bls")
     case.abctl(it, "status")
 

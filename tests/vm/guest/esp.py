@@ -135,7 +135,7 @@ def replay(case, judge, stages, count, seed):
 
 
 class Stages(list):
-    """(stage, how many entries the log had at its beginning, slots that may boot) of a guest whose writes are logged from now on."""
+    """(stage, how many entries the log had at its beginning, slots that may boot) of a guest, which is logged from now on."""
 
     def __init__(self, case):
         super().__init__()
