@@ -104,11 +104,18 @@ static bool is_fat(int fd) {
         return fstatfs(fd, &st) >= 0 && st.f_type == MSDOS_SUPER_MAGIC;
 }
 
+/* syncfs() does not empty the cache of the disk under FAT, which has no sync_fs() (Linux 6.1); fsync() does. */
+static int sync_all(int fd) {
+        if (syncfs(fd) < 0 || (is_fat(fd) && fsync(fd) < 0))
+                return -errno;
+        return 0;
+}
+
 /* After a rename of @fd to @path. FAT keeps size and place of a file in its name, and writes them with the
  * file: a sync of the directory alone leaves an empty one behind (Linux 6.1, vfat_rename()). */
 static int sync_name(int dir_fd, const char *path, int fd) {
         if (is_fat(fd))
-                return syncfs(fd) < 0 ? -errno : 0;
+                return sync_all(fd);
         return sync_parent(dir_fd, path);
 }
 
@@ -236,7 +243,7 @@ int dir_names(int dir_fd, char ***ret, Err **reterr) {
 }
 
 int fs_sync(int fd, Err **reterr) {
-        if (syncfs(fd) < 0)
-                return err_sys(reterr, errno, "sync the file system");
-        return 0;
+        int r = sync_all(fd);
+
+        return r < 0 ? err_sys(reterr, r, "sync the file system") : 0;
 }
