@@ -161,7 +161,7 @@ def test_sprout_goes_away(case):
     half = os.path.getsize(image) // 2
     with it.popen("sh", "-c", f"head -c {half} {image}; until [ -e {case.tmp}/go ]; do sleep 0.1; done;"
                   f" tail -c +{half + 1} {image}", stdout=subprocess.PIPE) as feeder:
-        with it.popen("abctl", "update", "-", stdin=feeder.stdout, stderr=subprocess.PIPE,
+        with it.popen("abctl", "update", "-", stdin=feeder.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                       text=True) as update:
             feeder.stdout.close()
             case.wait("the phase write", lambda: case.phase(it) == "write")

@@ -99,7 +99,7 @@ def test_read_only_by_the_kernel(case):
     disk = os.open(it.running["device"], os.O_RDWR)
     with it.popen("sh", "-c", f"head -c 5000000 {image}; until [ -e {case.tmp}/go ]; do sleep 0.1; done;"
                   f" tail -c +5000001 {image}", stdout=subprocess.PIPE) as feeder:
-        with it.popen("abctl", "update", "-", stdin=feeder.stdout, stderr=subprocess.PIPE,
+        with it.popen("abctl", "update", "-", stdin=feeder.stdout, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                       text=True) as update:
             feeder.stdout.close()
             case.wait("the phase write", lambda: case.phase(it) == "write")
