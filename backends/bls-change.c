@@ -27,12 +27,6 @@ int bls_remove_others(int entries_fd, const char *prefix, const char *slot, cons
         return r >= 0 && any ? fs_sync(entries_fd, reterr) : r;
 }
 
-static int write_synced(int entries_fd, const char *prefix, BlsEntry *e, Err **reterr) {
-        int r = bls_write(entries_fd, prefix, e, reterr);
-
-        return r < 0 ? r : fs_sync(entries_fd, reterr);
-}
-
 int bls_rewrite(int entries_fd, const char *prefix, BlsEntry *e, Err **reterr) {
         _cleanup_(freep) char *file = bls_file_name(prefix, e);
         BlsEntry spare = *e;
@@ -45,15 +39,14 @@ int bls_rewrite(int entries_fd, const char *prefix, BlsEntry *e, Err **reterr) {
         spare.file = NULL;
         spare.left = SPARE_LEFT;
         spare.done = SPARE_DONE;
-        r = write_synced(entries_fd, prefix, &spare, reterr);
+        r = bls_write(entries_fd, prefix, &spare, reterr);
         free(spare.file);
         if (r >= 0)
-                r = write_synced(entries_fd, prefix, e, reterr);
+                r = bls_write(entries_fd, prefix, e, reterr);
         return r < 0 ? r : bls_remove_others(entries_fd, prefix, e->slot, e->file, reterr);
 }
 
-int bls_finish(int entries_fd, const char *prefix, const BlsList *l, const char *slot,
-                Err **reterr) {
+int bls_finish(int entries_fd, const char *prefix, BlsList *l, const char *slot, Err **reterr) {
         for (size_t i = 0; i < l->n; i++) {
                 BlsEntry *e = &l->entries[i];
                 int r;
@@ -62,8 +55,13 @@ int bls_finish(int entries_fd, const char *prefix, const BlsList *l, const char 
                         continue;
                 e->left = -1;
                 e->done = 0;
-                r = write_synced(entries_fd, prefix, e, reterr);
-                return r < 0 ? r : bls_remove_others(entries_fd, prefix, slot, e->file, reterr);
+                r = bls_write(entries_fd, prefix, e, reterr);
+                if (r >= 0)
+                        r = bls_remove_others(entries_fd, prefix, slot, e->file, reterr);
+                if (r < 0)
+                        return r;
+                bls_list_done(l);
+                return bls_list(entries_fd, prefix, l, reterr);
         }
         return 0;
 }

@@ -10,9 +10,9 @@ int bls_remove_others(int entries_fd, const char *prefix, const char *slot, cons
                 Err **reterr);
 
 /* bls_write() for an entry that may be there already and have been proven (left < 0): a second one of the slot is there
- * meanwhile, and takes over where a power cut spoils the first. Durable but for an entry with a counter. */
+ * meanwhile, and takes over where a power cut spoils the first. Durable. */
 int bls_rewrite(int entries_fd, const char *prefix, BlsEntry *e, Err **reterr);
 
-/* Where a power cut has left such a second entry of @slot in @l: it becomes the entry. Durable; repeatable. */
-int bls_finish(int entries_fd, const char *prefix, const BlsList *l, const char *slot,
-                Err **reterr);
+/* Where a power cut has left such a second entry of @slot in @l: it becomes the entry, and @l is read anew.
+ * Durable; repeatable. */
+int bls_finish(int entries_fd, const char *prefix, BlsList *l, const char *slot, Err **reterr);

@@ -320,15 +320,13 @@ static int bls_clean(BootBackend *base, const SlotList *slots, Err **reterr) {
 
 static int bls_follow(BootBackend *base, const Slot *slot, Err **reterr) {
         Bls *b = to_bls(base);
-        _cleanup_(bls_list_done) BlsList before = {0}, l = {0};
+        _cleanup_(bls_list_done) BlsList l = {0};
         _cleanup_(freep) char *options = NULL;
         BlsEntry *e = NULL;
-        int r = bls_list(b->entries_fd, prefix_of(b), &before, reterr);
+        int r = bls_list(b->entries_fd, prefix_of(b), &l, reterr);
 
         if (r >= 0)
-                r = bls_finish(b->entries_fd, prefix_of(b), &before, slot->id, reterr);
-        if (r >= 0)
-                r = bls_list(b->entries_fd, prefix_of(b), &l, reterr);
+                r = bls_finish(b->entries_fd, prefix_of(b), &l, slot->id, reterr);
         if (r >= 0)
                 e = bls_find(&l, slot->id);
         if (!e || !slot->boot_options)

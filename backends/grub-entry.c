@@ -94,21 +94,16 @@ int grub_entry_read(int dir_fd, char **ret, bool *ret_cut) {
         return r > 0;
 }
 
-static int write_synced(int dir_fd, const char *name, const char *text, Err **reterr) {
-        int r = file_write_at(dir_fd, name, text, strlen(text), reterr);
-
-        return r < 0 ? r : fs_sync(dir_fd, reterr);
-}
-
 int grub_entry_write(int dir_fd, const char *text, Err **reterr) {
         _cleanup_(freep) char *old = NULL;
         int r = file_read_if_at(dir_fd, ENTRY, ENTRY_MAX, &old, NULL, NULL);
 
         if (r == -ENOMEM)
                 return err_new(reterr, r, "out of memory");
-        r = r > 0 && !str_eq(old, text) ? write_synced(dir_fd, SPARE, text, reterr) : 0;
+        r = r > 0 && !str_eq(old, text) ? file_write_at(dir_fd, SPARE, text, strlen(text), reterr)
+                                        : 0;
         if (r >= 0 && !str_eq(old, text))
-                r = write_synced(dir_fd, ENTRY, text, reterr);
+                r = file_write_at(dir_fd, ENTRY, text, strlen(text), reterr);
         if (r >= 0 && unlinkat(dir_fd, SPARE, 0) < 0)
                 return errno == ENOENT ? 0 : err_sys(reterr, errno, "remove " SPARE);
         return r < 0 ? r : fs_sync(dir_fd, reterr);
