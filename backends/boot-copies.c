@@ -40,18 +40,6 @@ static void md_ctx_freep(EVP_MD_CTX **ctx) {
         EVP_MD_CTX_free(*ctx);
 }
 
-static int write_all(int fd, const uint8_t *data, size_t size) {
-        while (size > 0) {
-                ssize_t n = write(fd, data, size);
-
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                data += n > 0 ? n : 0;
-                size -= n > 0 ? (size_t) n : 0;
-        }
-        return 0;
-}
-
 /* Reads @from_fd to its end, and writes it to @to_fd unless that is -1. @ret: "<kind>-<digest>". */
 static int digest(int from_fd, int to_fd, const char *kind, char **ret, Err **reterr) {
         _cleanup_(md_ctx_freep) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -72,7 +60,7 @@ static int digest(int from_fd, int to_fd, const char *kind, char **ret, Err **re
                 if (EVP_DigestUpdate(ctx, buf, (size_t) n) != 1)
                         return err_new(reterr, EIO, "libcrypto cannot hash");
                 if (to_fd >= 0)
-                        r = write_all(to_fd, buf, (size_t) n);
+                        r = fd_write_all(to_fd, buf, (size_t) n);
                 if (r < 0)
                         return err_sys(reterr, r, "write the %s", kind);
                 at += n;

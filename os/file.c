@@ -69,15 +69,17 @@ int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
         return 0;
 }
 
-static int write_all(int fd, const char *data, size_t size) {
+int fd_write_all(int fd, const void *data, size_t size) {
+        const char *at = data;
+
         while (size > 0) {
-                ssize_t n = write(fd, data, size);
+                ssize_t n = write(fd, at, size);
 
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
                         return -errno;
-                data += n;
+                at += n;
                 size -= (size_t) n;
         }
         return 0;
@@ -158,7 +160,7 @@ int file_write_at(int dir_fd, const char *path, const void *data, size_t size, E
         fd = openat(dir_fd, draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
         if (fd < 0)
                 return err_sys(reterr, errno, "write %s: create %s", path, draft);
-        r = write_all(fd, data, size);
+        r = fd_write_all(fd, data, size);
         if (r >= 0 && fsync(fd) < 0)
                 r = -errno;
         if (r >= 0 && renameat(dir_fd, draft, dir_fd, path) < 0)

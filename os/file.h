@@ -18,6 +18,10 @@ int file_read_at(int dir_fd, const char *path, size_t max, char **ret, size_t *r
 int file_read_if_at(int dir_fd, const char *path, size_t max, char **ret, size_t *ret_size,
                 Err **reterr);
 
+/* All of it, however much write(2) takes at once. 0, or negative errno: then a part may be written.
+ * System calls only. */
+int fd_write_all(int fd, const void *data, size_t size);
+
 /* Replaces @path by @size bytes of @data: a new file beside it, fsync, rename, fsync of the
  * directory. Repeatable. After a power cut the old or the new content is there, perhaps with a
  * file "<path>.new" beside it that the next write replaces. FAT has no such rename (Linux 6.1,

@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+#include "os/file.h"
 #include "stream/feeder.h"
 
 enum { IN = 3, OUT = 4, OTHERS = 5 };
@@ -45,27 +46,13 @@ static bool is_sure(int fd) {
         return false;
 }
 
-static bool put(const uint8_t *data, size_t size) {
-        while (size > 0) {
-                ssize_t n = write(OUT, data, size);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return false;
-                data += n;
-                size -= (size_t) n;
-        }
-        return true;
-}
-
 /* Returns the exit status: an errno. */
 static int feed(void) {
         static uint8_t buf[64 * 1024]; /* of this process alone */
         bool sure_of_it = is_sure(IN);
 
         buf[0] = sure_of_it ? READ_IT_YOURSELF : HERE_IT_COMES;
-        if (!put(buf, 1) || sure_of_it)
+        if (fd_write_all(OUT, buf, 1) < 0 || sure_of_it)
                 return 0;
         for (;;) {
                 ssize_t n = read(IN, buf, sizeof(buf));
@@ -74,7 +61,7 @@ static int feed(void) {
                         continue;
                 if (n < 0)
                         return errno;
-                if (n == 0 || !put(buf, (size_t) n))
+                if (n == 0 || fd_write_all(OUT, buf, (size_t) n) < 0)
                         return 0;
         }
 }
