@@ -224,6 +224,17 @@ def test_words_of_a_device_in_place(case):
     case.equal(_words(it), "ro set=1")
 
 
+def _commit_words(case, it):
+    """Other words by a transaction on the slot that runs and has proven itself."""
+    case.abctl(it, "mark", "good")
+    case.abctl(it, "begin", "--in-place")
+    _in_root(it, _brings("by=commit", MACHINE))
+    case.abctl(it, "commit")
+    it.reboot()
+    case.expect(it, booted="2", state="trial")
+    case.equal(_words(it), "rw by=commit")
+
+
 def test_words_through_grub(case):
     """No character of them means anything to GRUB: its own programs pass them on."""
     case.grub()
@@ -234,13 +245,7 @@ def test_words_through_grub(case):
     case.expect(it, booted="2", version="2.0")
     # the quotes are those of its own command; what ends a line of its terminal is lost on us
     case.equal(_words(it).replace(" ", ""), f"rw{ODD}".replace(" ", "").replace('"', ""))
-    case.abctl(it, "mark", "good")
-    case.abctl(it, "begin", "--in-place")
-    _in_root(it, _brings("by=commit", MACHINE))
-    case.abctl(it, "commit")
-    it.reboot()
-    case.expect(it, booted="2", state="trial")
-    case.equal(_words(it), "rw by=commit")
+    _commit_words(case, it)
 
 
 def test_words_through_uboot(case):
@@ -251,13 +256,7 @@ def test_words_through_uboot(case):
     it.reboot()
     case.expect(it, booted="2", version="2.0")
     case.equal(_words(it), "rw " + ODD)
-    case.abctl(it, "mark", "good")
-    case.abctl(it, "begin", "--in-place")
-    _in_root(it, _brings("by=commit", MACHINE))
-    case.abctl(it, "commit")
-    it.reboot()
-    case.expect(it, booted="2", state="trial")
-    case.equal(_words(it), "rw by=commit")
+    _commit_words(case, it)
 
 
 def _kernels(it):
