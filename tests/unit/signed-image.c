@@ -205,3 +205,15 @@ int make_file(const void *data, size_t size) {
         assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
         return fd;
 }
+
+char *make_unsigned(size_t *ret_size) {
+        _cleanup_(manifest_freep) Manifest *m = NULL;
+        _cleanup_(freep) uint8_t *payload = NULL;
+        char *text = NULL;
+        size_t n;
+
+        payload = make_stream(100, &n);
+        m = make_manifest(payload, n);
+        assert_int_equal(manifest_format(m, &text, ret_size, NULL), 0);
+        return text;
+}

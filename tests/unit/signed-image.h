@@ -12,6 +12,9 @@ uint8_t *make_stream(uint64_t bytes, size_t *ret_size);
 
 /* Its manifest, without compression; and the chunk list of any payload. */
 Manifest *make_manifest(const uint8_t *payload, size_t size);
+
+/* The text of the manifest of a small image, for tests that sign it themselves. */
+char *make_unsigned(size_t *ret_size);
 void set_chunks(Manifest *m, const uint8_t *payload, size_t size);
 
 /* The manifest as text, signed with each of @keys (NULL-terminated). New string. */
