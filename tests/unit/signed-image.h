@@ -12,10 +12,10 @@ uint8_t *make_stream(uint64_t bytes, size_t *ret_size);
 
 /* Its manifest, without compression; and the chunk list of any payload. */
 Manifest *make_manifest(const uint8_t *payload, size_t size);
+void set_chunks(Manifest *m, const uint8_t *payload, size_t size);
 
 /* The text of the manifest of a small image, for tests that sign it themselves. */
 char *make_unsigned(size_t *ret_size);
-void set_chunks(Manifest *m, const uint8_t *payload, size_t size);
 
 /* The manifest as text, signed with each of @keys (NULL-terminated). New string. */
 char *sign_manifest(const Manifest *m, EVP_PKEY *const *keys, size_t *ret_size);
